@@ -1,0 +1,90 @@
+// The demo page as its visitor sees it: everything is read from the page itself, nothing from inside its scripts.
+
+import assert from 'node:assert/strict';
+import type { BrowserContext, Locator, Page } from 'playwright-core';
+
+export type Transport = 'websocket' | 'sse' | 'stream' | 'poll';
+
+interface Stored {
+  id: string;
+  data: { text?: string; n?: number };
+}
+
+export class Room {
+  readonly page: Page;
+  readonly #errors: string[] = [];
+
+  private constructor(page: Page) {
+    this.page = page;
+    page.on('pageerror', (error) => this.#errors.push(String(error)));
+    page.on('console', (message) => {
+      if (/Content.Security.Policy/i.test(message.text())) this.#errors.push(message.text());
+    });
+  }
+
+  static async open(context: BrowserContext, base: string, room: string, name: string): Promise<Room> {
+    const page = await context.newPage();
+    page.setDefaultTimeout(20_000);
+    const visitor = new Room(page);
+    await page.goto(`${base}/?room=${room}`);
+    await page.fill('#nick', name);
+    await page.locator('#state', { hasText: /^connected$/ }).waitFor();
+    return visitor;
+  }
+
+  /** on waits until the session is carried by the transport. */
+  async on(transport: Transport): Promise<void> {
+    await this.#shows('#transport', transport);
+    await this.#shows('#state', 'connected');
+  }
+
+  async say(text: string): Promise<void> {
+    await this.page.fill('#text', text);
+    await this.page.press('#text', 'Enter');
+  }
+
+  async hears(text: string): Promise<void> {
+    await this.page.locator('.message:not(.pending)', { hasText: text }).waitFor();
+  }
+
+  /** carried waits until at least the given number of a burst has come, and at most 40 have. */
+  async halfway(): Promise<void> {
+    await this.#burst.filter({ hasText: /^(1[5-9]|[23]\d) of 50$/ }).waitFor();
+  }
+
+  async whole(): Promise<void> {
+    await this.#burst.filter({ hasText: /^50 of 50$/ }).waitFor();
+  }
+
+  get #burst(): Locator {
+    return this.page.locator('.burst span').last();
+  }
+
+  /** survived waits for the page's account of a broken line, and returns it. */
+  async survived(): Promise<string> {
+    return (await this.page.locator('.survived').last().textContent()) ?? '';
+  }
+
+  /** balances compares the page's ledger with the log on the server: each message once, none missing, in order. */
+  async balances(gateway: string, room: string): Promise<void> {
+    const response = await fetch(`${gateway}/v1/channels/demo.${room}/messages?limit=1000`);
+    const { messages } = (await response.json()) as { messages: Stored[] };
+    await this.#shows('#awaited', '0');
+    await this.#shows('#received', String(messages.length));
+    for (const wrong of ['#missing', '#repeated', '#disordered']) assert.equal(await this.page.textContent(wrong), '0', wrong);
+    const rows = await this.page.locator('#rows td:first-child').allTextContents();
+    const newest = messages.slice(-rows.length).reverse();
+    assert.deepEqual(rows, newest.map((message) => message.id));
+    const numbers = messages.flatMap((message) => message.data.n ?? []);
+    assert.deepEqual(numbers, Array.from(numbers, (_, i) => (i % 50) + 1), 'the log has each number once, in order');
+  }
+
+  async sound(): Promise<void> {
+    assert.deepEqual(this.#errors, []);
+    await this.page.close();
+  }
+
+  async #shows(selector: string, text: string): Promise<void> {
+    await this.page.locator(selector, { hasText: new RegExp(`^${text}$`) }).waitFor();
+  }
+}

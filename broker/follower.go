@@ -1,0 +1,146 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A new follower begins this many messages before the stream's end, or fewer
+// if they would not fit into the tail: so that a restart does not send every
+// client that comes back to the stored log.
+const warmMessages = 20_000
+
+// trimInterval is how often the stream's first sequence is asked for.
+const trimInterval = 5 * time.Second
+
+// follower is this node's one consumer of the whole stream. It appends what
+// comes to the tail.
+type follower struct {
+	b       *Broker
+	consume jetstream.ConsumeContext
+	first   atomic.Uint64 // the stream's first sequence, as of the last look
+
+	target uint64        // the stream's end when the follower began
+	warm   chan struct{} // closed when it got there
+	once   sync.Once
+}
+
+// startFollower starts a follower and waits until it has caught up with the stream as
+// it is now, or for ctx.
+func startFollower(ctx context.Context, b *Broker, state jetstream.StreamState) (*follower, error) {
+	from := max(state.FirstSeq, 1)
+	if state.LastSeq > state.FirstSeq {
+		average := max(state.Bytes/max(state.Msgs, 1), 1)
+		fit := min(uint64(b.options.TailBytes)/average, warmMessages)
+		from = max(from, state.LastSeq+1-min(fit, state.LastSeq))
+	}
+	f := &follower{b: b, target: state.LastSeq, warm: make(chan struct{})}
+	f.first.Store(state.FirstSeq)
+	b.tail.floor, b.tail.head = from-1, from-1
+
+	following, err := jetstream.New(b.following)
+	if err != nil {
+		return nil, err
+	}
+	consumer, err := following.OrderedConsumer(ctx, b.options.Stream, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:   from,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("broker: follow stream %s: %w", b.options.Stream, err)
+	}
+	if state.LastSeq < from || state.Msgs == 0 {
+		b.tail.head = max(b.tail.head, state.LastSeq)
+		f.isWarm()
+	}
+	f.consume, err = consumer.Consume(f.receive, jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+		b.log.Warn("following the log was interrupted", "error", err)
+	}))
+	if err != nil {
+		return nil, fmt.Errorf("broker: follow stream %s: %w", b.options.Stream, err)
+	}
+	select {
+	case <-f.warm:
+		return f, nil
+	case <-ctx.Done():
+		f.close()
+		return nil, fmt.Errorf("broker: read the end of stream %s: %w", b.options.Stream, context.Cause(ctx))
+	}
+}
+
+func (f *follower) isWarm() { f.once.Do(func() { close(f.warm) }) }
+
+// receive is called with one message at a time, in the log's order.
+func (f *follower) receive(msg jetstream.Msg) {
+	meta, err := msg.Metadata()
+	if err != nil {
+		f.b.log.Error("a message of the log has no place in it", "subject", msg.Subject(), "error", err)
+		return
+	}
+	t := f.b.tail
+	seq := meta.Sequence.Stream
+	if seq > t.head+1 {
+		f.checkHole(seq)
+	}
+	e, ok := f.b.entry(record{seq, meta.Timestamp, msg.Subject(), msg.Headers(), msg.Data()})
+	if ok {
+		t.append(e)
+	} else {
+		t.skip(seq)
+	}
+	if seq >= f.target || meta.NumPending == 0 {
+		f.isWarm()
+	}
+}
+
+// checkHole finds out whether sequences before seq that did not come were
+// purged, or whether retention overtook the follower.
+func (f *follower) checkHole(seq uint64) {
+	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
+	defer cancel()
+	first := seq // unless we can find out, the worst
+	if state, err := f.b.state(ctx); err == nil {
+		first = state.FirstSeq
+	}
+	if first > f.b.tail.head+1 {
+		f.b.log.Warn("the log's retention overtook this node: its clients are told what they missed", "from", f.b.tail.head+1, "to", first-1)
+		f.b.tail.lost(seq - 1)
+	}
+}
+
+// trim keeps the tail from serving what retention has removed, until ctx ends.
+func (f *follower) trim(ctx context.Context) {
+	ticker := time.NewTicker(trimInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		f.look(ctx)
+	}
+}
+
+func (f *follower) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	state, err := f.b.state(ctx)
+	if err != nil {
+		return // the connection's handlers have said so
+	}
+	f.first.Store(state.FirstSeq)
+	f.b.tail.trim(state.FirstSeq)
+}
+
+func (f *follower) close() {
+	if f.consume != nil {
+		f.consume.Stop()
+		<-f.consume.Closed()
+	}
+}

@@ -1,0 +1,180 @@
+package broker
+
+import (
+	"context"
+	"math"
+
+	"github.com/fairlead/fairlead/protocol"
+)
+
+// A Page is a part of a channel's history, oldest first.
+type Page struct {
+	Messages []*Entry
+	Next     protocol.Cursor // where the next page begins, in the same direction; nil if there is none
+	Gap      *protocol.Gap   // messages that the page would hold are not in the log any more
+}
+
+// History reads a page of at most limit messages.
+func (b *Broker) History(ctx context.Context, channel string, r protocol.Range, limit int) (Page, error) {
+	if err := protocol.CheckChannel(channel); err != nil {
+		return Page{}, err
+	}
+	if err := r.Check(); err != nil {
+		return Page{}, err
+	}
+	switch {
+	case r.Before != nil:
+		return b.pageBefore(ctx, channel, *r.Before, limit)
+	case r.Last > 0:
+		return b.lastPage(ctx, channel, b.Head().Seq+1, min(r.Last, limit))
+	case r.After != nil:
+		return b.pageAfter(ctx, channel, *r.After, limit)
+	default:
+		return b.pageAfter(ctx, channel, protocol.Cursor{}, limit)
+	}
+}
+
+func (b *Broker) pageAfter(ctx context.Context, channel string, cursor protocol.Cursor, limit int) (Page, error) {
+	var page Page
+	s, gap, err := b.resolve(ctx, channel, protocol.Start{After: &cursor})
+	if err != nil {
+		return Page{}, err
+	}
+	if gap != nil {
+		seq, ok := cursor.In(b.Epoch())
+		page.Gap = &protocol.Gap{From: cursor, To: b.id(s.after), Reason: protocol.GapReplaced}
+		if ok && seq > s.after {
+			page.Gap.Reason = protocol.GapAhead
+		}
+	}
+	entries, ok := b.tail.page(channel, s.after, limit+1)
+	if !ok {
+		first := uint64(0)
+		if entries, first, err = b.readPage(ctx, channel, s.after+1, everything, limit+1); err != nil {
+			return Page{}, err
+		}
+		if s.after+1 < first && !s.earliest {
+			page.Gap = &protocol.Gap{From: protocol.Cursor{b.id(s.after)}, To: b.id(first - 1), Reason: protocol.GapRetention}
+		}
+	}
+	if len(entries) > limit {
+		entries = entries[:limit]
+		page.Next = protocol.Cursor{b.id(entries[limit-1].Seq)}
+	}
+	b.put(&page, entries)
+	return page, nil
+}
+
+func (b *Broker) pageBefore(ctx context.Context, channel string, cursor protocol.Cursor, limit int) (Page, error) {
+	if len(cursor) == 0 {
+		return Page{}, nil
+	}
+	before, ok := cursor.In(b.Epoch())
+	if !ok {
+		return Page{Gap: &protocol.Gap{From: cursor, To: b.id(0), Reason: protocol.GapReplaced}}, nil
+	}
+	return b.lastPage(ctx, channel, min(before, b.Head().Seq+1), limit)
+}
+
+// lastPage is the page of the last limit messages before a sequence.
+func (b *Broker) lastPage(ctx context.Context, channel string, before uint64, limit int) (Page, error) {
+	var page Page
+	entries, complete := b.tail.last(channel, before, limit+1), b.tailHoldsAll()
+	if len(entries) <= limit && !complete {
+		var err error
+		if entries, err = b.readBefore(ctx, channel, before, limit+1); err != nil {
+			return Page{}, err
+		}
+	}
+	if len(entries) > limit {
+		entries = entries[1:]
+		page.Next = protocol.Cursor{b.id(entries[0].Seq)}
+	}
+	b.put(&page, entries)
+	return page, nil
+}
+
+// put puts entries into the page: messages as such, and the mark of a purge as the page's gap.
+func (b *Broker) put(page *Page, entries []*Entry) {
+	for _, e := range entries {
+		if e.Gap {
+			page.Gap = &protocol.Gap{From: protocol.Cursor{}, To: b.id(e.Seq), Reason: protocol.GapPurged}
+			continue
+		}
+		page.Messages = append(page.Messages, e)
+	}
+}
+
+func (b *Broker) tailHoldsAll() bool {
+	b.tail.mu.RLock()
+	defer b.tail.mu.RUnlock()
+	return b.tail.floor < b.follower.first.Load()
+}
+
+// page is the first limit entries of a channel after a sequence, if the tail reaches back that far.
+func (t *tail) page(channel string, after uint64, limit int) (entries []*Entry, ok bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if after < t.floor {
+		return nil, false
+	}
+	w := t.channels[channel]
+	if w == nil {
+		return nil, true
+	}
+	i := w.after(after) - w.base
+	n := min(len(w.entries)-int(i), limit)
+	return append(entries, w.entries[i:int(i)+n]...), true
+}
+
+// everything is more than any read is bounded by.
+const everything = math.MaxInt
+
+// readPage reads up to limit messages of a channel from the stored log, and
+// tells the stream's first sequence.
+func (b *Broker) readPage(ctx context.Context, channel string, from uint64, end uint64, limit int) (entries []*Entry, first uint64, err error) {
+	release, err := b.catchUps.slot(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer release()
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	b.stats.fromLog.Add(1)
+	p, err := b.read(ctx, []string{channel}, from, limit, everything)
+	if err != nil {
+		return nil, 0, errUnreachable().Because(err)
+	}
+	for _, e := range p.entries {
+		if e.Seq < end {
+			entries = append(entries, e)
+		}
+	}
+	return entries, p.first, nil
+}
+
+// readBefore reads the last n messages of a channel before a sequence from the stored log.
+func (b *Broker) readBefore(ctx context.Context, channel string, before uint64, n int) ([]*Entry, error) {
+	from, err := b.seek(ctx, channel, before, n)
+	if err != nil || from >= before {
+		return nil, err
+	}
+	entries, _, err := b.readPage(ctx, channel, from, before, n)
+	return entries, err
+}
+
+// seek is seekBack in turn, with an error for the client.
+func (b *Broker) seek(ctx context.Context, filter string, before uint64, n int) (uint64, error) {
+	release, err := b.catchUps.slot(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	from, err := b.seekBack(ctx, filter, before, n)
+	if err != nil {
+		return 0, errUnreachable().Because(err)
+	}
+	return from, nil
+}

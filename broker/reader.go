@@ -1,0 +1,350 @@
+package broker
+
+import (
+	"context"
+	"sync"
+
+	"github.com/fairlead/fairlead/protocol"
+)
+
+// A Reader is a cursor over a set of channels and patterns. It sees every
+// message of theirs after where each subscription starts, once, in the order
+// of the log, however slowly it is read: what has left the tail is read from
+// the stored log. Where messages are not in the log any more, it gets a gap in
+// their place.
+//
+// Its methods may be called from several goroutines, but TryNext and Next only
+// from one at a time.
+type Reader struct {
+	b      *Broker
+	notify func()        // what wakes the owner
+	wakes  chan struct{} // what wakes Next, if there is no notify
+
+	mu      sync.Mutex // guards the following
+	follows []*follow
+	notices []*Entry // to be handed out before anything else
+	closed  bool
+
+	// Catching up. What was found for the follows that are behind, and is to be handed out.
+	backlog  []*Entry
+	through  uint64 // up to where those follows are served when the backlog has been handed out
+	served   uint64 // the last entry handed out of it
+	fetching bool   // the log is being read for this reader
+	round    uint64 // changes when what is fetched is not wanted any more
+
+	// Written under mu and at least tail.mu.RLock by the reader; under tail.mu.Lock by the follower.
+	joined bool      // all follows have their places in the windows
+	ready  []*follow // those with something to take
+	parked bool      // to be woken
+	pos    uint64    // while joined: everything up to here was handed out
+}
+
+// follow is one subscription of a reader.
+type follow struct {
+	span
+	reader *Reader
+	behind bool // the backlog, or what is fetched, is for it
+
+	// Guarded by tail.mu, as Reader.ready is.
+	window *window
+	slot   int    // its place in window.follows
+	next   uint64 // the number of the next entry in window
+	ready  bool   // it is in reader.ready
+}
+
+// NewReader makes a reader without subscriptions. notify, if it is not nil, is
+// called after TryNext found nothing, when there may be something. It is
+// called from the follower: it must not block, nor call the reader. The caller
+// must Close the reader.
+func (b *Broker) NewReader(notify func()) *Reader {
+	r := &Reader{b: b, notify: notify}
+	if notify == nil {
+		r.wakes = make(chan struct{}, 1)
+	}
+	return r
+}
+
+func (r *Reader) wake() {
+	if r.notify != nil {
+		r.notify()
+		return
+	}
+	select {
+	case r.wakes <- struct{}{}:
+	default:
+	}
+}
+
+// Subscribe adds a subscription to a channel or pattern, or moves the one that
+// there is, and returns the position from which it is served: everything after
+// it follows. It fails with an error for the client. ctx bounds a look at the
+// stored log, which a rewind beyond the tail needs. TryNext should be called
+// afterwards: nobody is woken for what is there already.
+func (r *Reader) Subscribe(ctx context.Context, name string, start protocol.Start) (protocol.Cursor, error) {
+	if err := protocol.CheckPattern(name); err != nil {
+		return nil, err
+	}
+	span, notice, err := r.b.resolve(ctx, name, start)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, errGone()
+	}
+	r.settle()
+	t := r.b.tail
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r.drop(name)
+	f := &follow{reader: r, span: span}
+	r.follows = append(r.follows, f)
+	t.enter(f)
+	if notice != nil {
+		r.notices = append(r.notices, notice)
+	}
+	if span.earliest {
+		return protocol.Cursor{}, nil
+	}
+	return protocol.Cursor{r.b.id(span.after)}, nil
+}
+
+// Unsubscribe ends a subscription; to one that there is not it does nothing.
+func (r *Reader) Unsubscribe(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.settle()
+	r.b.tail.mu.Lock()
+	defer r.b.tail.mu.Unlock()
+	r.drop(name)
+}
+
+// Len is the number of subscriptions.
+func (r *Reader) Len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.follows)
+}
+
+// Close ends all subscriptions. It may be called more than once.
+func (r *Reader) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	r.settle()
+	r.b.tail.mu.Lock()
+	defer r.b.tail.mu.Unlock()
+	for _, f := range r.follows {
+		r.b.tail.leave(f)
+	}
+	r.follows = nil
+}
+
+// drop removes the subscription with that name. The caller holds mu and tail.mu, and has settled.
+func (r *Reader) drop(name string) {
+	for i, f := range r.follows {
+		if f.name == name {
+			r.b.tail.leave(f)
+			r.follows = append(r.follows[:i], r.follows[i+1:]...)
+			return
+		}
+	}
+}
+
+// settle writes down how far each follow is served, and forgets everything
+// else about where the reader stands, so that the set of follows may change.
+// The caller holds mu.
+func (r *Reader) settle() {
+	t := r.b.tail
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if r.joined {
+		pos := r.pos
+		if len(r.ready) == 0 {
+			pos = max(pos, t.head)
+		}
+		for _, f := range r.follows {
+			f.after = max(f.after, pos)
+		}
+	} else {
+		for _, f := range r.follows {
+			f.after = r.position(f)
+		}
+	}
+	r.leaveWindows()
+	r.backlog, r.through, r.served = nil, 0, 0
+	r.fetching = false
+	r.round++
+}
+
+// leaveWindows makes the reader find its places anew. The caller holds mu and tail.mu for reading.
+func (r *Reader) leaveWindows() {
+	r.joined, r.parked = false, false
+	for _, f := range r.ready {
+		f.ready = false
+	}
+	clear(r.ready)
+	r.ready = r.ready[:0]
+}
+
+// position is how far f is served while the reader catches up. The caller holds mu.
+func (r *Reader) position(f *follow) uint64 {
+	switch {
+	case !f.behind || r.through == 0:
+		return f.after
+	case len(r.backlog) == 0:
+		return max(f.after, r.through)
+	default:
+		return max(f.after, r.served)
+	}
+}
+
+// Watermark is the position up to which everything subscribed to was handed out.
+func (r *Reader) Watermark() protocol.ID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.b.tail
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	pos := t.head
+	switch {
+	case r.joined && len(r.ready) == 0 || len(r.follows) == 0:
+	case r.joined:
+		pos = r.pos
+	default:
+		for _, f := range r.follows {
+			pos = min(pos, r.position(f))
+		}
+	}
+	return r.b.id(pos)
+}
+
+// TryNext hands out what there is, at most len(into) entries, and returns how
+// many. If it is fewer than len(into), the reader's notify is called when
+// there may be more.
+func (r *Reader) TryNext(into []*Entry) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for n < len(into) && len(r.notices) > 0 {
+		into[n] = r.notices[0]
+		r.notices = r.notices[1:]
+		n++
+	}
+	for n < len(into) && !r.closed {
+		if len(r.backlog) > 0 {
+			k := copy(into[n:], r.backlog)
+			r.served = r.backlog[k-1].Seq
+			r.backlog = r.backlog[k:]
+			n += k
+			continue
+		}
+		if r.through > 0 {
+			r.caughtUp()
+		}
+		if !r.joined {
+			if r.fetching || !r.join() {
+				return n
+			}
+			continue
+		}
+		k, exhausted := r.take(into[n:])
+		n += k
+		if exhausted {
+			return n
+		}
+	}
+	return n
+}
+
+// Next hands out at least one entry, and waits for it until ctx ends. It
+// returns context.Cause then. Only for readers without a notify.
+func (r *Reader) Next(ctx context.Context, into []*Entry) (int, error) {
+	for {
+		if n := r.TryNext(into); n > 0 {
+			return n, nil
+		}
+		select {
+		case <-r.wakes:
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
+}
+
+// take hands out entries from the windows in the log's order, and parks the
+// reader if there are no more. It finds out as well if the tail has moved past
+// the reader, which is then not joined any more. The caller holds mu.
+func (r *Reader) take(into []*Entry) (n int, exhausted bool) {
+	t := r.b.tail
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for n < len(into) {
+		e, behind := r.first()
+		if behind {
+			r.b.stats.behind.Add(1)
+			for _, f := range r.follows {
+				f.after = max(f.after, r.pos)
+			}
+			r.leaveWindows()
+			return n, false
+		}
+		if e == nil {
+			r.parked = true
+			r.pos = max(r.pos, t.head)
+			return n, true
+		}
+		r.pos = max(r.pos, e.Seq)
+		into[n] = e
+		n++
+	}
+	return n, false
+}
+
+// first takes the oldest entry of all ready follows, or nil if there is none.
+// The caller holds mu and tail.mu for reading.
+func (r *Reader) first() (first *Entry, behind bool) {
+	// As a rule there is one ready follow, and hardly ever more than a few.
+	for i := 0; i < len(r.ready); {
+		f := r.ready[i]
+		if f.next < f.window.base {
+			return nil, true
+		}
+		e := f.peek()
+		if e == nil {
+			f.ready = false
+			last := len(r.ready) - 1
+			r.ready[i] = r.ready[last]
+			r.ready[last] = nil
+			r.ready = r.ready[:last]
+			continue
+		}
+		if first == nil || e.Seq < first.Seq {
+			first = e
+		}
+		i++
+	}
+	if first == nil {
+		return nil, false
+	}
+	for _, f := range r.ready { // several, if subscriptions overlap
+		if e := f.peek(); e == first {
+			f.next++
+		}
+	}
+	return first, false
+}
+
+// peek is f's next entry that it has not been served, or nil.
+func (f *follow) peek() *Entry {
+	w := f.window
+	for f.next < w.end() {
+		e := w.entries[f.next-w.base]
+		if !e.dead && e.Seq > f.after {
+			return e
+		}
+		f.next++
+	}
+	return nil
+}

@@ -126,7 +126,7 @@ const subscription = channel.subscribe(receive, { last: 40 });
 // Messages
 
 function receive(message) {
-  const by = client.transport ?? '';
+  const by = network.carrier;
   const now = serverNow();
   const start = sent.get(message.key);
   sent.delete(message.key);
@@ -176,14 +176,19 @@ for (const [id, what, ms] of [['cut', 'You cut the line', 0], ['dark', 'You went
     network.cut(ms);
   });
 }
-for (const [kind, id, name] of [['socket', 'block-websocket', 'WebSocket'], ['stream', 'block-streams', 'streams']]) {
+for (const [id, what, ...transports] of [['block-websocket', 'WebSocket', 'websocket'], ['block-streams', 'streams', 'sse', 'stream']]) {
   $(id).checked = false; // browsers keep a form's state over a reload; the network starts anew
   $(id).addEventListener('change', ({ target }) => {
-    const carried = kind === 'socket' ? client.transport === 'websocket' : ['sse', 'stream'].includes(client.transport);
-    if (target.checked && carried) broken(`You blocked ${name}`);
-    network.block(kind, target.checked);
-    // Another network: what was refused there may pass here.
-    if (!target.checked) dispatchEvent(new Event('online'));
+    if (target.checked) {
+      if (transports.includes(client.transport)) broken(`You blocked ${what}`);
+      return network.block(transports, true);
+    }
+    network.block(transports, false);
+    if (client.transport === 'websocket') return;
+    // To the client this is another network: what was refused there may pass here.
+    broken(`You unblocked ${what}`);
+    dispatchEvent(new Event('online'));
+    client.reconnect();
   });
 }
 

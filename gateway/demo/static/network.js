@@ -1,20 +1,20 @@
 // The visitor's network, and what can be done to it. The client gets this fetch and this WebSocket for the browser's, so
 // that it suffers what a refused upgrade, a buffering proxy or a dead link would do to it, and knows no more of the cause.
 
-const STREAM = /text\/event-stream|application\/x-ndjson/;
+const CARRIERS = { 'text/event-stream': 'sse', 'application/x-ndjson': 'stream', 'application/json': 'poll' };
 const lost = () => new TypeError('Failed to fetch'); // what browsers say of any network error
 
 export class Network {
   #live = new Set(); // what is in flight: {kind, kill}
-  #blocked = new Set(); // kinds
+  #blocked = new Set(); // transports
   #dark = 0; // until when, in performance.now()
+  carrier = ''; // the transport by which something came last
   WebSocket = socketOn(this);
 
-  // block refuses a kind ('socket' or 'stream') from now on, and ends those that are open.
-  block(kind, on) {
-    if (!on) return void this.#blocked.delete(kind);
-    this.#blocked.add(kind);
-    this.#kill((flight) => flight.kind === kind);
+  // block lets some transports through no more, and ends those that are open.
+  block(transports, on) {
+    for (const each of transports) on ? this.#blocked.add(each) : this.#blocked.delete(each);
+    if (on) this.#kill(({ kind }) => transports.includes(kind));
   }
 
   // cut ends everything in flight at once; for the next ms nothing new gets through either.
@@ -40,18 +40,25 @@ export class Network {
 
   fetch = async (input, init) => {
     const request = new Request(input, init);
-    const kind = STREAM.test(request.headers.get('accept') ?? '') ? 'stream' : 'request';
+    const kind = request.url.endsWith('/attach') ? CARRIERS[request.headers.get('accept')] : '';
     if (this.dark) throw lost();
     const cutter = new AbortController();
     const signal = AbortSignal.any([cutter.signal, request.signal]);
     const leave = this.enter(kind, () => cutter.abort(lost()));
     // A held response is read to its end and handed on never: that is what a proxy does that collects it first.
     const held = this.#blocked.has(kind);
-    const { readable, writable } = new TransformStream({ transform: (chunk, to) => void (held || to.enqueue(chunk)) });
+    const { readable, writable } = new TransformStream({
+      transform: (chunk, to) => {
+        if (held) return;
+        this.carrier = kind || this.carrier;
+        to.enqueue(chunk);
+      },
+    });
     try {
       const { body, status, statusText, headers } = await fetch(request, { signal });
       // Whoever reads the other end learns of an error there.
-      void (body ?? new Blob().stream()).pipeTo(writable, { signal }).catch(() => {}).finally(leave);
+      void body?.pipeTo(writable, { signal }).catch(() => {}).finally(leave);
+      if (!body) leave();
       return new Response(body && readable, { status, statusText, headers });
     } catch (error) {
       leave();
@@ -78,14 +85,17 @@ function socketOn(network) {
     constructor(url, protocols) {
       super();
       this.url = String(url);
-      this.#leave = network.enter('socket', () => this.#die());
-      if (network.refuses('socket')) {
+      this.#leave = network.enter('websocket', () => this.#die());
+      if (network.refuses('websocket')) {
         setTimeout(() => this.#die());
         return;
       }
       this.#real = new WebSocket(url, protocols);
       this.#real.onopen = () => this.#emit(new Event('open'));
-      this.#real.onmessage = ({ data }) => this.#emit(new MessageEvent('message', { data }));
+      this.#real.onmessage = ({ data }) => {
+        network.carrier = 'websocket';
+        this.#emit(new MessageEvent('message', { data }));
+      };
       this.#real.onerror = () => this.#emit(new Event('error'));
       this.#real.onclose = ({ code, reason, wasClean }) => this.#end(new CloseEvent('close', { code, reason, wasClean }));
     }

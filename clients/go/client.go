@@ -1,0 +1,82 @@
+// Package fairlead is a client of Fairlead, the realtime gateway: it publishes
+// exactly once, and subscribes to channels over whichever transport the
+// network lets through. PROTOCOL.md is what it speaks.
+package fairlead
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/fairlead/fairlead/protocol"
+)
+
+// Options are what a Client may be told. The zero value works.
+type Options struct {
+	// Transports are tried in this order. Nil is automatic: websocket, sse, poll.
+	Transports []protocol.Transport
+	// HTTPClient carries every request, those of WebSocket too. It must have
+	// no Timeout, which would end streams. Nil is one of the client's own.
+	HTTPClient *http.Client
+	// Logger hears of retries and of the choice of transport. Nil is silence.
+	Logger *slog.Logger
+}
+
+// A Client speaks to one gateway. It may be used from several goroutines.
+type Client struct {
+	base       *url.URL
+	http       *http.Client
+	transports []protocol.Transport
+	log        *slog.Logger
+}
+
+// New returns a client of the gateway at address, such as
+// http://127.0.0.1:8080. It does not connect yet.
+func New(address string, o Options) (*Client, error) {
+	base, err := url.Parse(address)
+	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
+		return nil, fmt.Errorf("fairlead: %q is not the address of a gateway: give one such as http://127.0.0.1:8080", address)
+	}
+	c := &Client{base: base, http: o.HTTPClient, transports: o.Transports, log: o.Logger}
+	for _, t := range c.transports {
+		if !slices.Contains(protocol.Transports(), t) {
+			return nil, fmt.Errorf("fairlead: %q is not a transport: there are websocket, sse, stream and poll", t)
+		}
+	}
+	if len(c.transports) == 0 {
+		c.transports = []protocol.Transport{protocol.WebSocket, protocol.SSE, protocol.Poll}
+	}
+	if c.http == nil {
+		c.http = &http.Client{Transport: newTransport()}
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}
+
+func newTransport() http.RoundTripper {
+	t, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return http.DefaultTransport
+	}
+	t = t.Clone()
+	t.DisableCompression = true // a proxy that compresses a stream holds it back
+	return t
+}
+
+// Close gives up the connections that no request uses.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// url is the address of a resource of the gateway; the parts are escaped.
+func (c *Client) url(parts ...string) *url.URL {
+	return c.base.JoinPath(append([]string{protocol.Version}, parts...)...)
+}
+
+// messages is the address of a channel's messages.
+func (c *Client) messages(channel string) *url.URL {
+	return c.url("channels", strings.ReplaceAll(url.PathEscape(channel), "+", "%2B"), "messages")
+}

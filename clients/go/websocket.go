@@ -1,0 +1,127 @@
+package fairlead
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"crypto/sha1"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
+
+	"github.com/fairlead/fairlead/protocol"
+)
+
+// socketSource reads frames from a WebSocket (PROTOCOL.md 3.1). Only next
+// writes to it once the hello is sent: pongs, and the answer to a close.
+type socketSource struct {
+	conn    io.ReadWriteCloser
+	reader  wsutil.Reader
+	control wsutil.FrameHandlerFunc
+}
+
+// openWebSocket makes the handshake with the client's own HTTP client, and not
+// with ws.Dialer, so that its proxy, its TLS and its cookies are used.
+func (c *Client) openWebSocket(ctx context.Context, h *protocol.Hello) (source, error) {
+	nonce := make([]byte, 16)
+	rand.Read(nonce) //nolint:errcheck // never fails
+	key := base64.StdEncoding.EncodeToString(nonce)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url("attach").String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Connection", "Upgrade")
+	r.Header.Set("Upgrade", "websocket")
+	r.Header.Set("Sec-WebSocket-Version", "13")
+	r.Header.Set("Sec-WebSocket-Key", key)
+	r.Header.Set("Sec-WebSocket-Protocol", protocol.Subprotocol)
+	response, err := c.http.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := upgraded(response, key)
+	if err != nil {
+		response.Body.Close()
+		return nil, err
+	}
+	s := newSocketSource(conn)
+	stop := context.AfterFunc(ctx, s.close) // the request's own context has no power after the upgrade
+	defer stop()
+	frame, err := hello(h)
+	if err == nil {
+		err = wsutil.WriteClientText(conn, frame)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// upgraded is the connection that the handshake made of the response (RFC 6455, section 4.1).
+func upgraded(response *http.Response, key string) (io.ReadWriteCloser, error) {
+	if response.StatusCode != http.StatusSwitchingProtocols {
+		if err := checkStatus(response); err != nil {
+			return nil, err
+		}
+		return nil, &StatusError{Status: response.StatusCode}
+	}
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	if response.Header.Get("Sec-WebSocket-Accept") != base64.StdEncoding.EncodeToString(sum[:]) {
+		return nil, errors.New("the upgrade was answered by somebody who does not speak WebSocket")
+	}
+	if got := response.Header.Get("Sec-WebSocket-Protocol"); got != protocol.Subprotocol {
+		return nil, fmt.Errorf("the upgrade was answered with the subprotocol %q", got)
+	}
+	conn, ok := response.Body.(io.ReadWriteCloser)
+	if !ok {
+		return nil, errors.New("the HTTP client does not let a connection be upgraded")
+	}
+	return conn, nil
+}
+
+func newSocketSource(conn io.ReadWriteCloser) *socketSource {
+	control := wsutil.ControlFrameHandler(conn, ws.StateClientSide)
+	return &socketSource{conn: conn, control: control, reader: wsutil.Reader{
+		Source: bufio.NewReader(conn), State: ws.StateClientSide, CheckUTF8: true,
+		MaxMessageSize: maxAnswer, OnIntermediate: control,
+	}}
+}
+
+func (s *socketSource) next() ([]byte, error) {
+	for {
+		header, err := s.reader.NextFrame()
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case header.OpCode.IsControl():
+			err = s.control(header, &s.reader)
+		case header.OpCode == ws.OpText:
+			return io.ReadAll(&s.reader)
+		default:
+			err = s.reader.Discard()
+		}
+		if closed, ok := errors.AsType[wsutil.ClosedError](err); ok {
+			return nil, closeError(closed)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// closeError is io.EOF for a close in order, which 1000 and 1012 are.
+func closeError(closed wsutil.ClosedError) error {
+	if closed.Code == ws.StatusNormalClosure || closed.Code == 1012 {
+		return io.EOF
+	}
+	return fmt.Errorf("the server closed the connection: %d %s", closed.Code, closed.Reason)
+}
+
+func (s *socketSource) close() { s.conn.Close() }

@@ -1,0 +1,75 @@
+import { FairleadError, isPassing } from './error.ts';
+import type { Command, Frame, Hello, Start } from './frame.ts';
+import type { End } from './link.ts';
+import { Refusal, type Net } from './net.ts';
+
+/** What an attachment tells its session. After ended(), and after close(), nothing more. */
+export interface Sink {
+  /** Something arrived, be it one byte. */
+  heard(): void;
+  frame(frame: Frame): void;
+  /** The whole answer of a poll. */
+  polled(frames: Frame[], id: string): void;
+  /** send() has carried out its commands, and their replies have been given to frame(). */
+  sent(): void;
+  /** The commands of send() may not have arrived. `smaller`: next time, room() is for fewer. */
+  unsent(error: FairleadError, smaller: boolean): void;
+  ended(end: End): void;
+}
+
+/** What an attachment needs to know of its session. */
+export interface Context {
+  net: Net;
+  sink: Sink;
+  session(): string | undefined;
+  /** The server's name for this attachment, once it is welcomed. */
+  attachment(): string | undefined;
+  /** The hello of a lasting attachment. */
+  hello(): Hello;
+  /** What the next poll asks for, and whether it is to be answered at once. */
+  poll(): { channels: Record<string, Start>; fresh: boolean };
+  /** The longest that a poll may wait, in seconds. */
+  wait(): number;
+}
+
+/** One live transport. */
+export interface Attachment {
+  /** Whether replies come in the stream of frames, and send() need not wait for the last one. */
+  readonly duplex: boolean;
+  /** Whether subscriptions are made by commands; otherwise changed() tells of them. */
+  readonly lasting: boolean;
+  /** How many commands send() takes now. */
+  room(): number;
+  send(commands: readonly Command[]): void;
+  changed(): void;
+  /** Ends it. `bye`: the server is told; the promise settles when that was tried. */
+  close(bye: boolean): Promise<void>;
+}
+
+/** The hello, or the commands, with the token if there is one. */
+export async function tokenOf(net: Net): Promise<{ token?: string }> {
+  let token: string | undefined;
+  try {
+    token = await net.token();
+  } catch (cause) {
+    throw new FairleadError('token', 'the application gave no token', { cause });
+  }
+  return token === undefined ? {} : { token };
+}
+
+/** How a failure ends an attachment that had been welcomed, or had not. */
+export function endOf(error: unknown, welcomed: boolean): End {
+  if (!(error instanceof FairleadError)) {
+    return { kind: 'dropped', reason: 'a fault in the client', error: new FairleadError('internal', 'a fault in the client', { cause: error }) };
+  }
+  const { code, message: reason } = error;
+  const retryAfter = error instanceof Refusal && error.retryAfter !== undefined ? { retryAfter: error.retryAfter } : {};
+  if (code === 'network') {
+    // With a cause something answered that it cannot be reached; without, nothing came in time.
+    return { kind: welcomed ? 'dropped' : error.cause === undefined ? 'blocked' : 'refused', reason };
+  }
+  if (code === 'bad_answer') return { kind: 'blocked', reason, error, ...retryAfter };
+  if (code === 'not_acceptable') return { kind: 'blocked', reason };
+  if (isPassing(code)) return { kind: 'server', reason, ...retryAfter };
+  return { kind: 'server', reason, error, ...retryAfter };
+}

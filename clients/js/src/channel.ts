@@ -1,0 +1,150 @@
+import { isCursor } from './cursor.ts';
+import { FairleadError } from './error.ts';
+import { decode, encode, type Gap, type Message } from './frame.ts';
+import { isChannel, isPattern } from './pattern.ts';
+import type { Session } from './session.ts';
+import { Feed, Pull, type Host, type SubscribeOptions, type Subscription } from './subscription.ts';
+
+export interface PublishOptions {
+  /** What the application calls it. */
+  type?: string;
+  /** The idempotency key: random unless given. The first message with a key is stored, repeats get its id. */
+  key?: string;
+  /** Gives up waiting; the message may have been stored all the same. */
+  signal?: AbortSignal;
+}
+
+/** Where a page of history lies: after or before a cursor, or the last messages. */
+export interface HistoryOptions {
+  after?: string;
+  before?: string;
+  last?: number;
+  limit?: number;
+  signal?: AbortSignal;
+}
+
+export interface History {
+  messages: Message[];
+  /** The next page's `after` (or, going back, its `before`); absent at the end. */
+  next?: string;
+  gap?: Omit<Gap, 'channel'>;
+}
+
+/** What a channel needs of its client. */
+export interface Within {
+  session: Session;
+  buffer: number;
+  get(path: string, query: Record<string, string>, signal?: AbortSignal): Promise<unknown>;
+  report(error: FairleadError): void;
+}
+
+/** PROTOCOL.md section 2.2. */
+const mostLast = 10_000;
+
+export class Channel {
+  readonly name: string;
+  readonly #within: Within;
+
+  /** Use client.channel(). */
+  constructor(name: string, within: Within) {
+    if (!isPattern(name)) throw new FairleadError('bad_request', `${JSON.stringify(name)} is not a channel name or pattern (PROTOCOL.md section 1.1)`);
+    this.name = name;
+    this.#within = within;
+  }
+
+  /** Calls fn with each message once, in order: from now, or from where the options say. */
+  subscribe(fn: (message: Message) => void | Promise<void>, options?: SubscribeOptions): Subscription;
+  /** Iterates over each message once, in order. Whoever is slow reads on from the log. */
+  subscribe(options?: SubscribeOptions): AsyncIterableIterator<Message> & Subscription;
+  subscribe(first?: ((message: Message) => void | Promise<void>) | SubscribeOptions, second: SubscribeOptions = {}): Subscription {
+    const { session, buffer, report } = this.#within;
+    const options = checked((typeof first === 'function' ? second : first) ?? {});
+    const host: Host = {
+      leave: (sub) => {
+        session.ledger.remove(sub);
+        session.pump();
+      },
+      park: (sub) => {
+        session.ledger.park(sub);
+        session.pump();
+      },
+      unpark: (sub) => {
+        session.ledger.unpark(sub);
+        session.pump();
+      },
+      report,
+    };
+    if (session.state === 'closed') throw new FairleadError('closed', 'the client was closed');
+    const sub = typeof first === 'function' ? new Feed(this.name, options, host, first) : new Pull(this.name, options, host, buffer);
+    session.ledger.add(sub);
+    session.pump();
+    return sub;
+  }
+
+  /**
+   * Stores a message and gives its id. It is retried, on whatever transport is up, until the server acknowledges or refuses
+   * it, or signal aborts; its key makes sure that it is stored once.
+   */
+  async publish(data: unknown, { type, key = randomKey(), signal }: PublishOptions = {}): Promise<{ id: string; duplicate: boolean }> {
+    const { session } = this.#within;
+    this.#mustBeChannel('publish');
+    signal?.throwIfAborted();
+    if (session.state === 'closed') throw new FairleadError('closed', 'the client was closed');
+    const cid = session.nextCid();
+    let text: string;
+    try {
+      text = JSON.stringify({ op: 'publish', cid, channel: this.name, type, ...encode(data), key });
+    } catch (cause) {
+      throw new FairleadError('bad_request', 'the data cannot be written as JSON', { cause });
+    }
+    return new Promise((resolve, reject) => {
+      const settle = (): void => signal?.removeEventListener('abort', abort);
+      const forget = session.publish(
+        { cid, text },
+        (id, duplicate) => {
+          settle();
+          resolve({ id, duplicate });
+        },
+        (error) => {
+          settle();
+          reject(error);
+        },
+      );
+      const abort = (): void => {
+        forget();
+        reject(signal?.reason as Error);
+      };
+      signal?.addEventListener('abort', abort, { once: true });
+    });
+  }
+
+  /** A page of the channel's past, oldest first. Without a position: from the beginning. */
+  async history({ signal, ...query }: HistoryOptions = {}): Promise<History> {
+    this.#mustBeChannel('history');
+    const path = `v1/channels/${encodeURIComponent(this.name)}/messages`;
+    const text = Object.entries(query).filter(([, value]) => value !== undefined).map(([name, value]) => [name, String(value)]);
+    const page = (await this.#within.get(path, Object.fromEntries(text) as Record<string, string>, signal)) as History;
+    if (!Array.isArray(page?.messages)) throw new FairleadError('bad_answer', 'the answer to history has no messages');
+    page.messages.forEach(decode);
+    return page;
+  }
+
+  #mustBeChannel(what: string): void {
+    if (!isChannel(this.name)) throw new FairleadError('bad_request', `${what} takes a channel name, and ${this.name} is a pattern`);
+  }
+}
+
+function checked(options: SubscribeOptions): SubscribeOptions {
+  const { after, last } = options;
+  if (after !== undefined && last !== undefined) throw new FairleadError('bad_request', 'a subscription starts with after or with last, not with both');
+  if (after !== undefined && !isCursor(after)) throw new FairleadError('bad_request', `${JSON.stringify(after)} is not a cursor`);
+  if (last !== undefined && !(Number.isInteger(last) && last >= 0 && last <= mostLast)) {
+    throw new FairleadError('bad_request', `last is a count from 0 to ${mostLast}`);
+  }
+  return options;
+}
+
+/** 128 random bits. Not crypto.randomUUID: a page on plain HTTP has none. */
+function randomKey(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+}

@@ -1,0 +1,199 @@
+import { realClock, type Clock } from './clock.ts';
+import { Channel } from './channel.ts';
+import { FairleadError } from './error.ts';
+import type { Transport } from './frame.ts';
+import { defaults, type Policy } from './link.ts';
+import { request, text, Watchdog, type Net } from './net.ts';
+import { poll } from './poll.ts';
+import { Session, type Events, type State } from './session.ts';
+import { stream } from './stream.ts';
+import { webSocket } from './websocket.ts';
+
+export interface ConnectOptions {
+  /** Sent in bodies and frames, never in a URL. A function is asked anew for each attachment and request. */
+  token?: string | (() => string | Promise<string>);
+  /** What to try, in order: by default websocket, sse, poll. */
+  transports?: readonly Transport[];
+  fetch?: typeof fetch;
+  WebSocket?: typeof WebSocket;
+  /** The beat interval to ask for, in milliseconds. */
+  beat?: number;
+  /** Go on as this session. */
+  session?: string;
+  /** How many publishes may wait for their acknowledgement: 1,000. */
+  outbox?: number;
+  /** How many messages an async iterator holds before it leaves the rest in the log: 1,000. */
+  buffer?: number;
+  /** Other times than the defaults, for tests and odd networks. */
+  timing?: Partial<Omit<Policy, 'ladder'>>;
+  /** Another clock, for tests. */
+  clock?: Clock;
+}
+
+/** The limits of a request that stands alone, in milliseconds, and how often one that changes nothing is tried. */
+const firstByte = 5_000;
+const tries = 3;
+
+/** A logical connection to a gateway. It connects at once, and stays until close(). */
+export class Client {
+  readonly #session: Session;
+  readonly #net: Net;
+  readonly #buffer: number;
+  readonly #listeners = new Map<keyof Events, Set<(event: never) => void>>();
+  #forget = (): void => {};
+
+  /** Use connect(). */
+  constructor(url: string | URL | undefined, options: ConnectOptions) {
+    this.#net = netOf(url, options);
+    this.#buffer = options.buffer ?? 1_000;
+    this.#session = new Session({
+      net: this.#net,
+      policy: { ...defaults, ...options.timing, ladder: ladder(this.#net, options.transports) },
+      open: (transport, context) =>
+        transport === 'websocket' ? webSocket(context) : transport === 'poll' ? poll(context) : stream(context, transport),
+      emit: (type, event) => this.#emit(type, event),
+      session: options.session,
+      beat: options.beat,
+      outbox: options.outbox ?? 1_000,
+    });
+    // What is subscribed to in this turn of the event loop goes with the first hello.
+    queueMicrotask(() => this.#session.start());
+    this.#watch();
+  }
+
+  /** The transport that is proven to deliver; null while none is. */
+  get transport(): Transport | null {
+    return this.#session.transport;
+  }
+
+  get state(): State {
+    return this.#session.state;
+  }
+
+  /** The session's name, once the server has given it. */
+  get session(): string | undefined {
+    return this.#session.id;
+  }
+
+  /** All subscriptions have been served up to here at least; without any, the log's position. Null while unknown. */
+  get cursor(): string | null {
+    return this.#session.ledger.cursor() ?? this.#session.position;
+  }
+
+  /** Calls listener for each event, until the returned function is called. */
+  on<K extends keyof Events>(type: K, listener: (event: Events[K]) => void): () => void {
+    const listeners = this.#listeners.get(type) ?? new Set();
+    this.#listeners.set(type, listeners.add(listener));
+    return () => listeners.delete(listener);
+  }
+
+  /** A channel, or (to subscribe only) a pattern. */
+  channel(name: string): Channel {
+    return new Channel(name, {
+      session: this.#session,
+      buffer: this.#buffer,
+      get: (path, query, signal) => this.#get(path, query, signal),
+      report: (error) => this.#emit('error', error),
+    });
+  }
+
+  /** Asks the server for the log's position and its time. */
+  async ping(): Promise<{ id: string; time: number }> {
+    return (await this.#get('v1/ping', {})) as { id: string; time: number };
+  }
+
+  /** Drops every transport and attaches anew, now. */
+  reconnect(): void {
+    this.#session.reconnect();
+  }
+
+  /** Ends subscriptions, iterators and waiting publishes; settles when the server was told. */
+  async close(): Promise<void> {
+    this.#forget();
+    await this.#session.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #emit<K extends keyof Events>(type: K, event: Events[K]): void {
+    for (const listener of [...(this.#listeners.get(type) ?? [])]) {
+      try {
+        (listener as (event: Events[K]) => void)(event);
+      } catch (cause) {
+        // A listener to errors that throws has nobody left to tell.
+        if (type !== 'error') this.#emit('error', new FairleadError('listener', `a listener to ${type} threw`, { cause }));
+      }
+    }
+  }
+
+  /** A GET changes nothing: it is tried again when the network fails, for two pooled connections in a row may be dead. */
+  async #get(path: string, query: Record<string, string>, signal?: AbortSignal): Promise<unknown> {
+    const asked = `${path}?${new URLSearchParams(query).toString()}`.replace(/\?$/, '');
+    for (let left = tries; ; ) {
+      signal?.throwIfAborted();
+      const watchdog = new Watchdog(this.#net.clock);
+      const abort = (): void => watchdog.abort(signal?.reason);
+      signal?.addEventListener('abort', abort, { once: true });
+      watchdog.arm(firstByte);
+      try {
+        const response = await request(this.#net, { method: 'GET', path: asked, accept: 'application/json' }, watchdog);
+        return JSON.parse(await text(response, watchdog, firstByte)) as unknown;
+      } catch (cause) {
+        signal?.throwIfAborted();
+        const error = cause instanceof FairleadError ? cause : new FairleadError('bad_answer', `the answer to ${path} is not whole`, { cause });
+        if (error.code !== 'network' || --left === 0) throw error;
+      } finally {
+        watchdog.disarm();
+        signal?.removeEventListener('abort', abort);
+      }
+    }
+  }
+
+  /** The browser says when trying again is worth it. */
+  #watch(): void {
+    if (typeof globalThis.addEventListener !== 'function') return;
+    const online = (): void => this.#session.retry('online');
+    const visible = (): void => {
+      if (document.visibilityState === 'visible') this.#session.retry('visible');
+    };
+    globalThis.addEventListener('online', online);
+    const page = typeof document === 'undefined' ? undefined : document;
+    page?.addEventListener('visibilitychange', visible);
+    this.#forget = () => {
+      globalThis.removeEventListener('online', online);
+      page?.removeEventListener('visibilitychange', visible);
+    };
+  }
+}
+
+/** Connects to the gateway at url: by default where the page came from. */
+export function connect(url?: string | URL, options: ConnectOptions = {}): Client {
+  return new Client(url, options);
+}
+
+function netOf(url: string | URL | undefined, options: ConnectOptions): Net {
+  const where = url ?? (typeof location === 'undefined' ? undefined : location.origin);
+  if (where === undefined) throw new FairleadError('bad_request', 'connect needs the URL of the gateway');
+  const base = new URL(where, typeof location === 'undefined' ? undefined : location.href);
+  base.protocol = base.protocol.replace('ws', 'http');
+  base.search = base.hash = '';
+  if (!base.pathname.endsWith('/')) base.pathname += '/';
+  // Called as a method of another object, a browser's fetch throws.
+  const send = options.fetch ?? globalThis.fetch;
+  const { token } = options;
+  return {
+    base,
+    fetch: (input, init) => send(input, init),
+    WebSocket: options.WebSocket ?? globalThis.WebSocket,
+    token: async () => (typeof token === 'function' ? token() : token),
+    clock: options.clock ?? realClock,
+  };
+}
+
+function ladder(net: Net, transports: readonly Transport[] = defaults.ladder): readonly Transport[] {
+  const usable = transports.filter((t) => t !== 'websocket' || net.WebSocket);
+  if (usable.length === 0) throw new FairleadError('bad_request', 'none of the transports can be used here');
+  return usable;
+}

@@ -1,0 +1,29 @@
+/**
+ * Every failure that reaches an application is a FairleadError.
+ *
+ * `code` is one of the server's (PROTOCOL.md section 2.3), or one of the client's own:
+ * `closed` (the client or subscription was closed), `outbox_full` (too many publishes wait for an acknowledgement),
+ * `bad_answer` (what answered is not a Fairlead server), `network` (nothing answered), `listener` (an
+ * application's listener threw; see `cause`).
+ */
+export class FairleadError extends Error {
+  override readonly name = 'FairleadError';
+  readonly code: string;
+
+  constructor(code: string, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** What the server says of a failure that passes by itself: the same command, later, with the same key. */
+const passing = new Set(['unavailable', 'rate_limited', 'timeout', 'internal']);
+
+export function isPassing(code: string): boolean {
+  return passing.has(code);
+}
+
+/** The reason of a thing given up by the application, as a promise's rejection. */
+export function closedError(what: string): FairleadError {
+  return new FairleadError('closed', `${what} was closed`);
+}

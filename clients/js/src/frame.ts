@@ -1,0 +1,162 @@
+import { FairleadError } from './error.ts';
+import { isCursor, isId } from './cursor.ts';
+
+/** The four ways to be served, best first. */
+export type Transport = 'websocket' | 'sse' | 'stream' | 'poll';
+
+/** One record of a channel, PROTOCOL.md section 1.3. Bytes (`encoding: "base64"`) arrive decoded. */
+export interface Message {
+  id: string;
+  channel: string;
+  type?: string;
+  // The payload is the application's: it knows its shape, the client does not.
+  data: unknown;
+  encoding?: string;
+  /** When the log stored it, milliseconds since the Unix epoch. */
+  time: number;
+  from?: string;
+  key?: string;
+}
+
+/** Where a subscription starts: after a cursor, with the last messages, or (neither) from now. */
+export interface Start {
+  after?: string;
+  last?: number;
+}
+
+/** What is not in the log any more, PROTOCOL.md section 2.1. */
+export interface Gap {
+  channel: string;
+  from: string;
+  to: string;
+  reason: string;
+}
+
+export interface Limits {
+  frame?: number;
+  channels?: number;
+  history?: number;
+  wait?: number;
+}
+
+export interface Welcome {
+  op: 'welcome';
+  session: string;
+  attachment?: string;
+  id: string;
+  beat?: number;
+  transports?: Transport[];
+  limits?: Limits;
+  channels?: Record<string, { after?: string }>;
+}
+
+export interface Reply {
+  op: 'reply';
+  to: string | number | null;
+  ok?: boolean;
+  error?: { code: string; message: string };
+  id?: string;
+  duplicate?: boolean;
+  after?: string;
+}
+
+/** A frame from the server, PROTOCOL.md section 2.1. */
+export type Frame =
+  | Welcome
+  | Reply
+  | { op: 'proof' }
+  | ({ op: 'message' } & Message)
+  | ({ op: 'gap' } & Gap)
+  | { op: 'subscribed'; channel: string; after: string }
+  | { op: 'beat'; id: string }
+  | { op: 'goaway'; after_ms: number; reason: string }
+  | { op: 'error'; code: string; message: string };
+
+export interface Hello {
+  op: 'hello';
+  session?: string;
+  token?: string;
+  channels: Record<string, Start>;
+  beat?: number;
+  wait?: number;
+}
+
+/** A command: its JSON text, and the cid by which its reply is known. */
+export interface Command {
+  cid: number;
+  text: string;
+}
+
+type Fields = Record<string, unknown>;
+
+const isText = (value: unknown): value is string => typeof value === 'string';
+
+const areStarts = (channels: unknown): boolean =>
+  Object.values((channels ?? {}) as Record<string, Start | null>).every((start) => start?.after === undefined || isCursor(start.after));
+
+/** What a frame must hold for the client to act on it. An op that is not here is ignored. */
+const complete: Record<string, (f: Fields) => boolean> = {
+  welcome: (f) => isText(f['session']) && isCursor(f['id']) && areStarts(f['channels']),
+  proof: () => true,
+  message: (f) => isId(f['id']) && isText(f['channel']),
+  gap: (f) => isText(f['channel']) && isCursor(f['from']) && isCursor(f['to']),
+  subscribed: (f) => isText(f['channel']) && isCursor(f['after']),
+  reply: (f) => 'to' in f,
+  beat: (f) => isCursor(f['id']),
+  goaway: (f) => typeof f['after_ms'] === 'number',
+  error: (f) => isText(f['code']),
+};
+
+/** The frame in a parsed JSON value; undefined for an op that this version does not know. Throws a FairleadError. */
+export function toFrame(value: unknown): Frame | undefined {
+  if (typeof value !== 'object' || value === null || !isText((value as Fields)['op'])) throw broken('it has no op');
+  const fields = value as Fields;
+  const op = fields['op'] as string;
+  if (!Object.hasOwn(complete, op)) return undefined;
+  if (!complete[op]?.(fields)) throw broken(`the ${op} is not complete`);
+  if (op === 'message') decode(fields);
+  return fields as Frame;
+}
+
+/** As toFrame, from text. */
+export function parseFrame(text: string): Frame | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw broken('it is not JSON', cause);
+  }
+  return toFrame(value);
+}
+
+function broken(why: string, cause?: unknown): FairleadError {
+  return new FairleadError('bad_answer', `a frame from the server does not parse: ${why}`, { cause });
+}
+
+/** Turns the base64 of a message into bytes, in place. */
+export function decode(message: { data?: unknown; encoding?: unknown }): void {
+  if (message.encoding !== 'base64' || !isText(message.data)) return;
+  let binary: string;
+  try {
+    binary = atob(message.data);
+  } catch (cause) {
+    throw broken('its base64 is damaged', cause);
+  }
+  message.data = Uint8Array.from(binary, (c) => c.charCodeAt(0));
+}
+
+/** The message in a frame, without the frame's op. */
+export function toMessage({ op: _, ...message }: { op: 'message' } & Message): Message {
+  return message;
+}
+
+/** The `data` and `encoding` fields of a payload. Throws a FairleadError for what JSON cannot hold. */
+export function encode(data: unknown): { data: unknown; encoding?: 'base64' } {
+  const bytes = data instanceof ArrayBuffer ? new Uint8Array(data) : data;
+  if (!ArrayBuffer.isView(bytes)) return { data: data === undefined ? null : data };
+  const view = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let binary = '';
+  // fromCharCode takes its characters as arguments, of which engines allow some 65,000.
+  for (let i = 0; i < view.length; i += 8192) binary += String.fromCharCode(...view.subarray(i, i + 8192));
+  return { data: btoa(binary), encoding: 'base64' };
+}

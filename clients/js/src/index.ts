@@ -1,0 +1,7 @@
+/** Fairlead's client: see README.md, and PROTOCOL.md for what it speaks. */
+export { connect, type Client, type ConnectOptions } from './client.ts';
+export type { Channel, History, HistoryOptions, PublishOptions } from './channel.ts';
+export { FairleadError } from './error.ts';
+export type { Gap, Message, Start, Transport } from './frame.ts';
+export type { Events, State } from './session.ts';
+export type { SubscribeOptions, Subscription } from './subscription.ts';

@@ -1,0 +1,151 @@
+import type { Clock } from './clock.ts';
+import { FairleadError } from './error.ts';
+
+/** How the gateway is reached. */
+export interface Net {
+  fetch: typeof fetch;
+  WebSocket: typeof WebSocket | undefined;
+  /** Ends in a slash. */
+  base: URL;
+  token: () => Promise<string | undefined>;
+  clock: Clock;
+}
+
+/** A failed answer, and how long the server asks to be left alone. */
+export class Refusal extends FairleadError {
+  readonly retryAfter: number | undefined;
+
+  constructor(code: string, message: string, retryAfter: number | undefined) {
+    super(code, message);
+    this.retryAfter = retryAfter;
+  }
+}
+
+/**
+ * Ends a request that stands still: a pooled connection may have died long ago, and nothing but a limit on the first byte
+ * finds out. Each arm() starts the wait anew.
+ */
+export class Watchdog {
+  readonly #abort = new AbortController();
+  readonly #clock: Clock;
+  #cancel = (): void => {};
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  arm(ms: number): void {
+    this.#cancel();
+    this.#cancel = this.#clock.after(ms, () => this.#abort.abort(new FairleadError('network', `nothing came within ${ms} ms`)));
+  }
+
+  disarm(): void {
+    this.#cancel();
+  }
+
+  abort(reason: unknown): void {
+    this.#cancel();
+    this.#abort.abort(reason);
+  }
+}
+
+export interface Ask {
+  method: 'GET' | 'POST';
+  /** Below the base, without a slash. */
+  path: string;
+  accept: string;
+  body?: string;
+  keepalive?: boolean;
+}
+
+/** Sends a request and gives its response once its headers are in and it is what was asked for. Throws a FairleadError. */
+export async function request(net: Net, { method, path, accept, body, keepalive }: Ask, watchdog: Watchdog): Promise<Response> {
+  const headers: Record<string, string> = { accept };
+  if (body !== undefined) headers['content-type'] = 'application/json';
+  const init: RequestInit = {
+    method,
+    headers,
+    cache: 'no-store',
+    // A redirect would carry the body, token and all, to wherever a captive portal points.
+    redirect: 'manual',
+    signal: watchdog.signal,
+    ...(body === undefined ? {} : { body }),
+    ...(keepalive ? { keepalive } : {}),
+  };
+  const response = await reached(net.fetch(new URL(path, net.base).href, init), watchdog);
+  const type = response.headers.get('content-type')?.split(';')[0]?.trim().toLowerCase() ?? '';
+  if (response.ok && type === accept) return response;
+  let problem: Refusal;
+  try {
+    problem = await refusal(response, type, path, watchdog);
+  } finally {
+    watchdog.abort(undefined);
+  }
+  throw problem;
+}
+
+/** The body as text. Throws a FairleadError if it stops, is cut off or is not UTF-8. */
+export async function text(response: Response, watchdog: Watchdog, stall: number): Promise<string> {
+  const parts: string[] = [];
+  await chunks(response, watchdog, (part) => {
+    parts.push(part);
+    watchdog.arm(stall);
+  });
+  watchdog.disarm();
+  return parts.join('');
+}
+
+/** Feeds the body to each, decoded, as it arrives. */
+export async function chunks(response: Response, watchdog: Watchdog, each: (part: string) => void): Promise<void> {
+  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+  const reader = response.body?.getReader();
+  for (;;) {
+    const part = await reached(reader?.read() ?? Promise.resolve({ done: true as const, value: undefined }), watchdog);
+    let decoded: string;
+    try {
+      decoded = part.done ? decoder.decode() : decoder.decode(part.value, { stream: true });
+    } catch (cause) {
+      throw new FairleadError('bad_answer', 'the bytes of the answer are damaged: they are not UTF-8', { cause });
+    }
+    each(decoded);
+    if (part.done) return;
+  }
+}
+
+/** What did not answer, in our words. Browsers and Node each have their own. */
+async function reached<T>(promise: Promise<T>, watchdog: Watchdog): Promise<T> {
+  try {
+    return await promise;
+  } catch (cause) {
+    const reason: unknown = watchdog.signal.reason;
+    if (reason instanceof FairleadError) throw reason;
+    throw new FairleadError('network', 'the connection failed', { cause });
+  }
+}
+
+async function refusal(response: Response, type: string, path: string, watchdog: Watchdog): Promise<Refusal> {
+  const retryAfter = delay(response.headers.get('retry-after'));
+  if (type === 'application/problem+json') {
+    try {
+      const problem: unknown = JSON.parse(await text(response, watchdog, 5_000));
+      const { code, detail } = problem as { code?: unknown; detail?: unknown };
+      if (typeof code === 'string') return new Refusal(code, typeof detail === 'string' ? detail : code, retryAfter);
+    } catch {
+      // A problem that cannot be read is still one: its status says which.
+    }
+  }
+  const said = response.type === 'opaqueredirect' ? 'a redirect' : `status ${response.status}${type && ` and ${type}`}`;
+  const passing = response.status === 429 || response.status >= 500;
+  return new Refusal(passing ? 'unavailable' : 'bad_answer', `${path} answered with ${said}: is this a Fairlead server, or is something in the way?`, retryAfter);
+}
+
+/** Retry-After (RFC 9110 section 10.2.3) in milliseconds. */
+export function delay(header: string | null): number | undefined {
+  if (header === null) return undefined;
+  const seconds = /^\d+$/.test(header.trim()) ? Number(header) : (Date.parse(header) - Date.now()) / 1000;
+  return Number.isFinite(seconds) ? Math.max(seconds, 0) * 1000 : undefined;
+}

@@ -1,0 +1,114 @@
+import { endOf, tokenOf, type Attachment, type Context } from './attachment.ts';
+import { poster } from './commands.ts';
+import { isCursor } from './cursor.ts';
+import { FairleadError } from './error.ts';
+import { toFrame, type Frame } from './frame.ts';
+import { request, text, Watchdog } from './net.ts';
+
+/** Beyond a poll's wait: for its answer to begin, and between two pieces of it. Milliseconds. */
+const slack = 5_000;
+
+/** An answer that is empty sooner than this, though it was to wait, counts as hurried. */
+const hurried = 1_000;
+
+/** Polls one after the other, PROTOCOL.md section 3.4. */
+export function poll(context: Context): Attachment {
+  const { net, sink, session } = context;
+  const { clock } = net;
+  const up = poster(context);
+  let over = false;
+  let polled = false; // one answer was whole
+  let watchdog: Watchdog | undefined; // of the poll under way
+  let waiting = false; // it waits for news
+  let again = false; // it was given up for another
+  let wake = (): void => {};
+
+  const ask = async (wait: number, channels: object, dog: Watchdog): Promise<{ frames: Frame[]; id: string }> => {
+    const body = JSON.stringify({ op: 'hello', session: session(), ...(await tokenOf(net)), channels, wait });
+    dog.arm(wait * 1000 + slack);
+    const response = await request(net, { method: 'POST', path: 'v1/attach', accept: 'application/json', body }, dog);
+    return whole(await text(response, dog, slack));
+  };
+
+  const run = async (): Promise<void> => {
+    let last = '';
+    let idle = 0;
+    while (!over) {
+      const { channels, fresh } = context.poll();
+      const wait = polled && !fresh ? context.wait() : 0;
+      const began = clock.now();
+      const dog = (watchdog = new Watchdog(clock));
+      waiting = wait > 0;
+      again = false;
+      let answer;
+      try {
+        answer = await ask(wait, channels, dog);
+      } catch (error) {
+        // Nothing is lost by giving it up: the cursors have not moved.
+        if (again) continue;
+        throw error;
+      } finally {
+        dog.disarm();
+        waiting = false;
+      }
+      if (over) return;
+      polled = true;
+      sink.heard();
+      sink.polled(answer.frames, answer.id);
+      // A cache, or a broken server, may answer the same at once and for ever.
+      idle = wait > 0 && answer.id === last && clock.now() - began < hurried ? idle + 1 : 0;
+      last = answer.id;
+      if (idle > 0 && !over) await pause(Math.min(100 * 2 ** idle, slack));
+    }
+  };
+
+  const pause = (ms: number): Promise<void> =>
+    new Promise((resolve) => {
+      const cancel = clock.after(ms, resolve);
+      wake = () => {
+        cancel();
+        resolve();
+      };
+    });
+
+  const close = async (bye: boolean): Promise<void> => {
+    if (over) return;
+    over = true;
+    watchdog?.abort(undefined);
+    wake();
+    await up.close(bye);
+  };
+
+  run().catch((error: unknown) => {
+    if (over) return;
+    void close(false);
+    sink.ended(endOf(error, polled));
+  });
+
+  return {
+    duplex: false,
+    lasting: false,
+    room: up.room,
+    send: up.send,
+    changed() {
+      wake();
+      if (!waiting) return;
+      again = true;
+      watchdog?.abort(undefined);
+    },
+    close,
+  };
+}
+
+/** The answer of a poll. Throws unless it is one, to the last byte: an empty 200 is what a broken connection looks like. */
+function whole(body: string): { frames: Frame[]; id: string } {
+  let answer: unknown;
+  try {
+    answer = JSON.parse(body);
+  } catch {
+    // Said below.
+  }
+  const { frames, id } = (answer ?? {}) as { frames?: unknown; id?: unknown };
+  if (!Array.isArray(frames) || !isCursor(id)) throw new FairleadError('bad_answer', 'the answer to a poll is not whole');
+  return { frames: frames.map(toFrame).filter((f) => f !== undefined), id };
+}

@@ -1,0 +1,187 @@
+import { FairleadError } from './error.ts';
+import type { Message, Start } from './frame.ts';
+import type { Sub } from './ledger.ts';
+
+/** A subscription: ends with unsubscribe(), with its signal, or with the client. */
+export interface Subscription extends Disposable {
+  /** Settles when the server serves it: nothing published from then on is missed. Rejects if it never will be. */
+  readonly ready: Promise<void>;
+  /** After the last message that was handed over: start here to go on. Null until its start is known. */
+  readonly cursor: string | null;
+  unsubscribe(): void;
+}
+
+export interface SubscribeOptions extends Start {
+  signal?: AbortSignal;
+}
+
+/** What a subscription does to its session. */
+export interface Host {
+  leave(sub: Sub): void;
+  park(sub: Sub): void;
+  unpark(sub: Sub): void;
+  report(error: FairleadError): void;
+}
+
+abstract class Base implements Sub, Subscription {
+  readonly pattern: string;
+  readonly start: Start;
+  readonly ready: Promise<void>;
+  at: string | null;
+  phase: Sub['phase'] = 'idle';
+  protected readonly host: Host;
+  #settle!: { resolve: () => void; reject: (error: FairleadError) => void };
+  readonly #signal: AbortSignal | undefined;
+  readonly #abort = (): void => this.unsubscribe();
+
+  constructor(pattern: string, { signal, ...start }: SubscribeOptions, host: Host) {
+    this.pattern = pattern;
+    this.start = start;
+    this.at = start.after ?? null;
+    this.host = host;
+    this.ready = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
+    // Nobody has to look at it.
+    this.ready.catch(() => {});
+    this.#signal = signal;
+    if (signal?.aborted) queueMicrotask(this.#abort);
+    else signal?.addEventListener('abort', this.#abort, { once: true });
+  }
+
+  get cursor(): string | null {
+    return this.at;
+  }
+
+  abstract deliver(message: Message): void;
+
+  fail(error: FairleadError): void {
+    this.#settle.reject(error);
+    if (error.code !== 'closed') this.host.report(error);
+  }
+
+  served(): void {
+    this.#settle.resolve();
+  }
+
+  unsubscribe(): void {
+    this.#signal?.removeEventListener('abort', this.#abort);
+    this.host.leave(this);
+    this.#settle.reject(new FairleadError('closed', `the subscription to ${this.pattern} was closed`));
+  }
+
+  [Symbol.dispose](): void {
+    this.unsubscribe();
+  }
+}
+
+/** Hands each message to a function. */
+export class Feed extends Base {
+  readonly #fn: (message: Message) => unknown;
+
+  constructor(pattern: string, options: SubscribeOptions, host: Host, fn: (message: Message) => unknown) {
+    super(pattern, options, host);
+    this.#fn = fn;
+  }
+
+  deliver(message: Message): void {
+    const thrown = (cause: unknown): void =>
+      this.host.report(new FairleadError('listener', `the function subscribed to ${this.pattern} threw`, { cause }));
+    try {
+      // Its promise is not waited for: who wants to be waited for, iterates.
+      const result = this.#fn(message);
+      if (result instanceof Promise) result.catch(thrown);
+    } catch (cause) {
+      thrown(cause);
+    }
+  }
+}
+
+/**
+ * Holds messages for an async iterator, up to a bound. When that is reached the subscription is parked: what follows is left
+ * in the log, and asked for from the cursor when the held ones are consumed. A slow consumer costs a cursor, not a queue.
+ */
+export class Pull extends Base implements AsyncIterableIterator<Message> {
+  readonly #most: number;
+  #held: Message[] = [];
+  #next = 0; // of held: shifting a long array costs its length
+  #waiting: { resolve: (result: IteratorResult<Message>) => void; reject: (error: unknown) => void }[] = [];
+  #over = false;
+  #error: FairleadError | undefined;
+  #consumed: string | null = null;
+
+  constructor(pattern: string, options: SubscribeOptions, host: Host, most: number) {
+    super(pattern, options, host);
+    this.#most = most;
+  }
+
+  /** The consumer's place, not what is held for it. */
+  override get cursor(): string | null {
+    return this.#next < this.#held.length ? this.#consumed : this.at;
+  }
+
+  override served(): void {
+    super.served();
+    this.#consumed ??= this.at;
+  }
+
+  override deliver(message: Message): void {
+    const waiting = this.#waiting.shift();
+    if (waiting) {
+      waiting.resolve({ done: false, value: message });
+      return;
+    }
+    this.#held.push(message);
+    if (this.#held.length - this.#next >= this.#most) this.host.park(this);
+  }
+
+  override fail(error: FairleadError): void {
+    super.fail(error);
+    if (error.code !== 'closed') this.#error = error;
+    this.#end();
+  }
+
+  override unsubscribe(): void {
+    super.unsubscribe();
+    this.#end();
+  }
+
+  next(): Promise<IteratorResult<Message>> {
+    const value = this.#held[this.#next];
+    if (value) {
+      this.#next++;
+      this.#consumed = value.id;
+      if (this.#next === this.#held.length) {
+        this.#held = [];
+        this.#next = 0;
+        this.host.unpark(this);
+      }
+      return Promise.resolve({ done: false, value });
+    }
+    const error = this.#error;
+    this.#error = undefined;
+    if (error) return Promise.reject(error);
+    if (this.#over) return Promise.resolve({ done: true, value: undefined });
+    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
+  }
+
+  return(): Promise<IteratorResult<Message>> {
+    this.unsubscribe();
+    this.#held = [];
+    this.#next = 0;
+    return this.next();
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  #end(): void {
+    this.#over = true;
+    for (const { resolve, reject } of this.#waiting.splice(0)) {
+      if (this.#error) reject(this.#error);
+      else resolve({ done: true, value: undefined });
+      this.#error = undefined;
+    }
+  }
+}

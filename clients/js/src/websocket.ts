@@ -1,0 +1,85 @@
+import { endOf, tokenOf, type Attachment, type Context } from './attachment.ts';
+import { FairleadError } from './error.ts';
+import { parseFrame } from './frame.ts';
+import type { End } from './link.ts';
+
+const subprotocol = 'fairlead.v1';
+
+/** Commands under way at most: what the outbox holds beyond them is not copied into the socket's buffer. */
+const window = 100;
+
+/** Closes of a server that is well, and only wants us elsewhere or later (PROTOCOL.md section 2.3 and 3.1). */
+const passingCodes = new Set([1001, 1011, 1012, 1013, 4408, 4429]);
+
+/** A WebSocket attachment, PROTOCOL.md section 3.1. */
+export function webSocket({ net, sink, hello }: Context): Attachment {
+  let socket: WebSocket | undefined;
+  let over = false;
+  let welcomed = false;
+
+  const end = (how: End): void => {
+    if (over) return;
+    void close(false);
+    sink.ended(how);
+  };
+
+  const open = async (): Promise<void> => {
+    const token = await tokenOf(net);
+    if (over || !net.WebSocket) return;
+    const url = new URL('v1/attach', net.base);
+    url.protocol = url.protocol.replace('http', 'ws');
+    const ws = (socket = new net.WebSocket(url.href, [subprotocol]));
+    ws.onopen = () => {
+      if (over) return;
+      if (ws.protocol === subprotocol) ws.send(JSON.stringify({ ...hello(), ...token }));
+      else end(endOf(new FairleadError('bad_answer', `the WebSocket speaks ${ws.protocol || 'no protocol'}, not ${subprotocol}`), false));
+    };
+    ws.onmessage = ({ data }: MessageEvent<unknown>) => {
+      if (over) return;
+      sink.heard();
+      try {
+        if (typeof data !== 'string') throw new FairleadError('bad_answer', 'a binary message came on the WebSocket');
+        const frame = parseFrame(data);
+        welcomed ||= frame?.op === 'welcome';
+        if (frame) sink.frame(frame);
+      } catch (error) {
+        end(endOf(error, welcomed));
+      }
+    };
+    ws.onclose = ({ code, reason }: CloseEvent) => end(closed(code, reason, welcomed));
+  };
+
+  const close = async (bye: boolean): Promise<void> => {
+    if (over) return;
+    over = true;
+    if (!socket) return;
+    if (bye && socket.readyState === 1) socket.send('{"op":"bye"}');
+    // On a dead path the closing handshake takes long: nobody waits for it.
+    socket.close(1000);
+  };
+
+  open().catch((error: unknown) => {
+    // The constructor throws where a policy forbids WebSockets.
+    const end2 = error instanceof FairleadError ? error : new FairleadError('network', 'the WebSocket cannot be made', { cause: error });
+    end(endOf(end2, false));
+  });
+
+  return {
+    duplex: true,
+    lasting: true,
+    room: () => window,
+    send: (commands) => {
+      // In another state what is sent is lost, and the close that follows says so.
+      if (socket?.readyState === 1) for (const { text } of commands) socket.send(text);
+    },
+    changed: () => {},
+    close,
+  };
+}
+
+function closed(code: number, reason: string, welcomed: boolean): End {
+  const text = `closed with ${code}${reason && `: ${reason}`}`;
+  if (passingCodes.has(code)) return { kind: 'server', reason: text };
+  if (code >= 4400 && code < 4500) return { kind: 'server', reason: text, error: new FairleadError('bad_request', `the server closed the WebSocket: ${text}`) };
+  return { kind: welcomed ? 'dropped' : 'refused', reason: text };
+}

@@ -81,12 +81,27 @@ func (r *Reader) wake() {
 // stored log, which a rewind beyond the tail needs. TryNext should be called
 // afterwards: nobody is woken for what is there already.
 func (r *Reader) Subscribe(ctx context.Context, name string, start protocol.Start) (protocol.Cursor, error) {
+	return r.subscribe(ctx, name, start, false)
+}
+
+// SubscribeAnnounced is Subscribe for a reader that is being read already: it
+// hands out a subscribed frame (PROTOCOL.md 2.1) where the subscription begins
+// to be served.
+func (r *Reader) SubscribeAnnounced(ctx context.Context, name string, start protocol.Start) (protocol.Cursor, error) {
+	return r.subscribe(ctx, name, start, true)
+}
+
+func (r *Reader) subscribe(ctx context.Context, name string, start protocol.Start, announce bool) (protocol.Cursor, error) {
 	if err := protocol.CheckPattern(name); err != nil {
 		return nil, err
 	}
 	span, notice, err := r.b.resolve(ctx, name, start)
 	if err != nil {
 		return nil, err
+	}
+	at := protocol.Cursor{r.b.id(span.after)}
+	if span.earliest {
+		at = protocol.Cursor{}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -101,13 +116,13 @@ func (r *Reader) Subscribe(ctx context.Context, name string, start protocol.Star
 	f := &follow{reader: r, span: span}
 	r.follows = append(r.follows, f)
 	t.enter(f)
+	if announce {
+		r.notices = append(r.notices, &Entry{Seq: span.after, Channel: name, Wire: protocol.Subscribed(name, at)})
+	}
 	if notice != nil {
 		r.notices = append(r.notices, notice)
 	}
-	if span.earliest {
-		return protocol.Cursor{}, nil
-	}
-	return protocol.Cursor{r.b.id(span.after)}, nil
+	return at, nil
 }
 
 // Unsubscribe ends a subscription; to one that there is not it does nothing.
@@ -271,6 +286,18 @@ func (r *Reader) Next(ctx context.Context, into []*Entry) (int, error) {
 			return 0, context.Cause(ctx)
 		}
 	}
+}
+
+// Wakes has something in it when TryNext should be called again. Only for
+// readers without a notify.
+func (r *Reader) Wakes() <-chan struct{} { return r.wakes }
+
+// CatchingUp tells whether the stored log is being read for the reader, so
+// that TryNext hands out nothing though there is something.
+func (r *Reader) CatchingUp() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.fetching
 }
 
 // take hands out entries from the windows in the log's order, and parks the

@@ -115,10 +115,14 @@ type Reply struct {
 	To     json.RawMessage // the command's cid; nil for none
 	Result any
 	Err    *Error
+	Raw    []byte // the whole reply, if another node made it
 }
 
 // MarshalJSON is the reply as a frame.
 func (r *Reply) MarshalJSON() ([]byte, error) {
+	if r.Raw != nil {
+		return r.Raw, nil
+	}
 	b := append([]byte(nil), `{"op":"reply","to":`...)
 	if r.To == nil {
 		b = append(b, "null"...)

@@ -1,0 +1,127 @@
+package gateway
+
+import (
+	"crypto/rand"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/fairlead/fairlead/protocol"
+)
+
+// handleAttach is the one URL for all transports (PROTOCOL.md 3).
+func (g *Gateway) handleAttach(w http.ResponseWriter, r *http.Request) error {
+	upgrade := strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+	hello, err := g.helloOf(w, r)
+	if err != nil {
+		return err
+	}
+	switch transport := protocol.Negotiate(upgrade, strings.Join(r.Header.Values("Accept"), ",")); transport {
+	case protocol.WebSocket:
+		if len(hello.Channels) == 0 {
+			hello = nil // it is the first frame
+		}
+		return g.serveWebSocket(w, r, hello)
+	case protocol.SSE, protocol.Stream:
+		return g.serveStream(w, r, transport, hello)
+	default:
+		return g.servePoll(w, r, hello)
+	}
+}
+
+// helloOf is the hello in the request: a POST's body, or a GET's query and Last-Event-ID.
+func (g *Gateway) helloOf(w http.ResponseWriter, r *http.Request) (*protocol.Hello, error) {
+	if r.Method == http.MethodPost {
+		body, err := g.readBody(w, r, g.options.Limits.Frame)
+		if err != nil {
+			return nil, err
+		}
+		return protocol.ParseHello(body)
+	}
+	return helloFromQuery(r.URL.Query(), r.Header.Get("Last-Event-ID"))
+}
+
+func helloFromQuery(q url.Values, lastEventID string) (*protocol.Hello, error) {
+	for _, name := range []string{"token", "access_token", "jwt", "authorization"} {
+		if q.Has(name) {
+			return nil, protocol.Errorf(protocol.BadRequest, "%s does not belong into a URL, where logs and proxies keep it", name)
+		}
+	}
+	h := &protocol.Hello{Session: q.Get("session"), Channels: map[string]protocol.Start{}}
+	start, err := startFromQuery(q, lastEventID)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range q["channel"] {
+		h.Channels[name] = start
+	}
+	if s := q.Get("wait"); s != "" {
+		wait, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			return nil, protocol.Errorf(protocol.BadRequest, "wait is not a number of seconds")
+		}
+		h.Wait = &wait
+	}
+	if s := q.Get("beat"); s != "" {
+		if h.Beat, err = strconv.ParseInt(s, 10, 64); err != nil {
+			return nil, protocol.Errorf(protocol.BadRequest, "beat is not a number of milliseconds")
+		}
+	}
+	return h, nil
+}
+
+// startFromQuery is where all the channels of a GET start. What a reconnecting
+// EventSource says of its place counts more than its URL, which is as old as its first connection.
+func startFromQuery(q url.Values, lastEventID string) (protocol.Start, error) {
+	for _, name := range []string{"lastEventId", "last_event_id"} {
+		if lastEventID == "" {
+			lastEventID = q.Get(name)
+		}
+	}
+	if lastEventID != "" {
+		q = url.Values{"after": {lastEventID}}
+	}
+	var start protocol.Start
+	var err error
+	if start.After, err = cursorFromQuery(q, "after"); err != nil {
+		return start, err
+	}
+	if start.Last, err = countFromQuery(q, "last"); err != nil {
+		return start, err
+	}
+	return start, start.Check()
+}
+
+func cursorFromQuery(q url.Values, name string) (*protocol.Cursor, error) {
+	s := q.Get(name)
+	if s == "" {
+		return nil, nil
+	}
+	cursor, err := protocol.ParseCursor(s)
+	if err != nil {
+		return nil, err
+	}
+	return &cursor, nil
+}
+
+// countFromQuery is a positive number, or 0 if it is not given.
+func countFromQuery(q url.Values, name string) (int, error) {
+	s := q.Get(name)
+	if s == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n <= 0 {
+		return 0, protocol.Errorf(protocol.BadRequest, "%s is not a positive number", name)
+	}
+	return n, nil
+}
+
+// sessionOf is the hello's session, or a new one.
+func sessionOf(hello *protocol.Hello) string {
+	if hello.Session != "" {
+		return hello.Session
+	}
+	return rand.Text()
+}

@@ -1,0 +1,290 @@
+package gateway
+
+import (
+	"context"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/protocol"
+)
+
+// proofDelay is when the proof follows the welcome (PROTOCOL.md 2.1).
+const proofDelay = 250 * time.Millisecond
+
+// flushBytes is how much is written at a time, about.
+const flushBytes = 32 << 10
+
+// maxOwed bounds the bytes of replies that wait to be written. A client that
+// sends commands and does not read their replies is not read from any more.
+const maxOwed = 1 << 20
+
+// attachment is one live transport of a session: what it has to send, and
+// when. It knows no socket: its transport's goroutine calls fill and writes
+// what that returns.
+type attachment struct {
+	g         *Gateway
+	id        string
+	session   string
+	transport protocol.Transport
+	encode    func(b []byte, w protocol.Wire) []byte
+	reader    *broker.Reader
+	beat      time.Duration
+	since     time.Time
+	wakes     chan struct{} // of capacity 1: fill has something to do
+
+	// Owned by the goroutine that calls fill.
+	proved bool
+	beatAt time.Time
+
+	mu     sync.Mutex // guards the following
+	room   sync.Cond  // there is room in owed, or the end has come
+	owed   []owed
+	bytes  int // in owed
+	ending *ending
+}
+
+// owed is a frame, or bytes that are ready for the wire, to be sent before messages.
+type owed struct {
+	wire protocol.Wire
+	raw  []byte
+}
+
+func (o owed) size() int { return o.wire.Len() + len(o.raw) }
+
+// ending is how an attachment ends.
+type ending struct {
+	last  protocol.Wire // the last frame; zero for none
+	code  int           // a WebSocket's close code
+	flush bool          // everything that the log has for it goes first
+}
+
+// scratch is what writing needs, and only while there is something to write.
+type scratch struct {
+	buf     []byte
+	entries [64]*broker.Entry
+}
+
+var scratches = sync.Pool{New: func() any { return &scratch{buf: make([]byte, 0, flushBytes+4<<10)} }}
+
+func (s *scratch) free() {
+	clear(s.entries[:])
+	if s.buf = s.buf[:0]; cap(s.buf) <= 2*flushBytes { // a large message's buffer is not kept
+		scratches.Put(s)
+	}
+}
+
+// attach makes an attachment from a hello, subscribes it, and owes it its
+// welcome. The caller must detach it.
+func (g *Gateway) attach(ctx context.Context, transport protocol.Transport, hello *protocol.Hello, encode func([]byte, protocol.Wire) []byte) (*attachment, error) {
+	if err := hello.Check(g.options.Limits.Channels); err != nil {
+		return nil, err
+	}
+	a := &attachment{
+		g:         g,
+		id:        g.broker.Node() + "." + strconv.FormatUint(g.serial.Add(1), 36),
+		session:   sessionOf(hello),
+		transport: transport,
+		encode:    encode,
+		beat:      g.beat(hello.Beat),
+		since:     time.Now(),
+		wakes:     make(chan struct{}, 1),
+	}
+	a.room.L = &a.mu
+	a.reader = g.broker.NewReader(a.wake)
+	welcome, err := g.subscribeAll(ctx, a.reader, hello)
+	if err != nil {
+		a.reader.Close()
+		return nil, err
+	}
+	welcome.Session, welcome.Attachment, welcome.Transport = a.session, a.id, transport
+	welcome.Beat = a.beat.Milliseconds()
+	if err := g.register(a); err != nil {
+		a.reader.Close()
+		return nil, err
+	}
+	a.beatAt = a.since.Add(a.beat)
+	a.owe(owed{wire: welcome.Wire()})
+	return a, nil
+}
+
+// detach ends the attachment; its transport has stopped.
+func (a *attachment) detach() {
+	a.end(ending{})
+	a.reader.Close()
+	a.g.unregister(a)
+}
+
+// subscribeAll subscribes reader to what the hello asks for, and begins a welcome.
+func (g *Gateway) subscribeAll(ctx context.Context, reader *broker.Reader, hello *protocol.Hello) (*protocol.Welcome, error) {
+	w := &protocol.Welcome{
+		ID:         g.broker.Head(),
+		Transports: protocol.Transports(),
+		Limits:     g.limits(),
+		Channels:   make(map[string]protocol.After, len(hello.Channels)),
+	}
+	for name, start := range hello.Channels {
+		at, err := reader.Subscribe(ctx, name, start)
+		if err != nil {
+			return nil, err
+		}
+		w.Channels[name] = protocol.After{After: at}
+	}
+	return w, nil
+}
+
+// wake makes the transport's goroutine call fill. It does not block.
+func (a *attachment) wake() {
+	select {
+	case a.wakes <- struct{}{}:
+	default:
+	}
+}
+
+// owe adds to what is sent before messages. It waits while a client that does
+// not read is owed too much, and reports false if the attachment has ended.
+func (a *attachment) owe(o owed) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for a.bytes >= maxOwed && a.ending == nil {
+		a.room.Wait()
+	}
+	if a.ending != nil {
+		return false
+	}
+	a.owed = append(a.owed, o)
+	a.bytes += o.size()
+	a.wake()
+	return true
+}
+
+// end makes the transport write what is owed, and then end. The first ending counts.
+func (a *attachment) end(e ending) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ending == nil {
+		a.ending = &e
+	}
+	a.room.Broadcast()
+	a.wake()
+}
+
+// fail ends the attachment with an error frame.
+func (a *attachment) fail(err error) {
+	e := protocol.ErrorFrom(err)
+	a.g.countError(e)
+	a.end(ending{last: protocol.ErrorFrame(e), code: e.Code.CloseCode()})
+}
+
+// goAway ends the attachment after everything that it is owed, for the client
+// to attach elsewhere.
+func (a *attachment) goAway(reason string) {
+	after := time.Duration(rand.Int64N(int64(time.Second)))
+	a.end(ending{last: protocol.Goaway(after, reason), code: closeServiceRestart, flush: true})
+}
+
+// fill appends to s.buf what is to be sent now, encoded, and returns when it
+// wants to be called again even if nobody wakes it; or the ending, if s.buf
+// holds the last that is to be sent. Only the transport's goroutine calls it.
+func (a *attachment) fill(s *scratch, now time.Time) (next time.Time, end *ending) {
+	end = a.payOwed(s)
+	if !a.proved && now.Sub(a.since) >= proofDelay {
+		a.proved = true
+		s.buf = a.encode(s.buf, protocol.Proof())
+	}
+	exhausted := a.takeMessages(s, now)
+	if end != nil && (exhausted || !end.flush) {
+		if end.last.Len() > 0 {
+			s.buf = a.encode(s.buf, protocol.Beat(a.reader.Watermark()))
+			s.buf = a.encode(s.buf, end.last)
+		}
+		return time.Time{}, end
+	}
+	if len(s.buf) == 0 && !now.Before(a.beatAt) {
+		s.buf = a.encode(s.buf, protocol.Beat(a.reader.Watermark()))
+	}
+	if len(s.buf) > 0 {
+		a.beatAt = now.Add(a.beat)
+	}
+	if !a.proved {
+		return a.since.Add(proofDelay), nil
+	}
+	return a.beatAt, nil
+}
+
+// payOwed appends what is owed, and returns the ending if there is one.
+func (a *attachment) payOwed(s *scratch) *ending {
+	a.mu.Lock()
+	pay := a.owed
+	a.owed, a.bytes = nil, 0
+	end := a.ending
+	a.room.Broadcast()
+	a.mu.Unlock()
+	for _, o := range pay {
+		if o.raw != nil {
+			s.buf = append(s.buf, o.raw...)
+		} else {
+			s.buf = a.encode(s.buf, o.wire)
+		}
+	}
+	return end
+}
+
+// takeMessages appends messages up to about flushBytes, and reports whether there are no more.
+func (a *attachment) takeMessages(s *scratch, now time.Time) (exhausted bool) {
+	out := a.g.metrics.out[a.transport]
+	for len(s.buf) < flushBytes {
+		n := a.reader.TryNext(s.entries[:])
+		for _, e := range s.entries[:n] {
+			s.buf = a.encode(s.buf, e.Wire)
+			if e.Time.After(a.since) { // neither history nor a frame of this client alone
+				out.delivery.Observe(now.Sub(e.Time).Seconds())
+			}
+		}
+		out.messages.Add(float64(n))
+		if n < len(s.entries) {
+			return true
+		}
+	}
+	a.wake() // there may be more
+	return false
+}
+
+// sink writes to a client. One goroutine at a time uses it.
+type sink interface {
+	// write writes all of p and flushes it, or fails if the client takes
+	// nothing of it for too long.
+	write(p []byte) error
+}
+
+// pump writes what the attachment has to send until it ends, the client
+// cannot be written to, or ctx ends. While there is nothing to send it holds
+// no buffer.
+func (a *attachment) pump(ctx context.Context, to sink) (*ending, error) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	bytes := a.g.metrics.out[a.transport].bytes
+	for {
+		s := scratches.Get().(*scratch)
+		next, end := a.fill(s, time.Now())
+		wrote := len(s.buf)
+		var err error
+		if wrote > 0 {
+			err = to.write(s.buf)
+			bytes.Add(float64(wrote))
+		}
+		s.free()
+		if err != nil || end != nil {
+			return end, err
+		}
+		timer.Reset(time.Until(next))
+		select {
+		case <-a.wakes:
+		case <-timer.C:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}

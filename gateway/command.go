@@ -1,0 +1,190 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/protocol"
+)
+
+// caller is who sends a command: a session, over an attachment of this node or with a request of its own.
+type caller struct {
+	session      string
+	attachment   *attachment // the one that the command came over, or was meant for; nil if it is not here
+	attachmentID string      // what a request said
+}
+
+// execute carries out one command and returns its reply, or nil if none is wanted.
+func (g *Gateway) execute(ctx context.Context, from caller, frame []byte) *protocol.Reply {
+	command, err := protocol.ParseCommand(frame)
+	var result any
+	if err == nil {
+		result, err = g.run(ctx, from, command, frame)
+	}
+	if raw, ok := result.(*protocol.Reply); ok {
+		return raw // another node's
+	}
+	if err != nil {
+		e := protocol.ErrorFrom(err)
+		g.countError(e)
+		g.logInternal(e)
+		return &protocol.Reply{To: command.CID, Err: e}
+	}
+	if command.CID == nil && from.attachmentID == "" && from.attachment != nil {
+		return nil
+	}
+	return &protocol.Reply{To: command.CID, Result: result}
+}
+
+// run carries out a command that is well-formed.
+func (g *Gateway) run(ctx context.Context, from caller, c *protocol.Command, frame []byte) (any, error) {
+	switch c.Op {
+	case protocol.OpPublish:
+		return g.publish(ctx, c.Channel, &c.Publication)
+	case protocol.OpHistory:
+		return g.history(ctx, c.Channel, c.Range())
+	case protocol.OpPing:
+		return g.ping(), nil
+	default:
+		return g.runAttached(ctx, from, c, frame)
+	}
+}
+
+// runAttached carries out a command that is about an attachment, wherever that lives.
+func (g *Gateway) runAttached(ctx context.Context, from caller, c *protocol.Command, frame []byte) (any, error) {
+	a := from.attachment
+	if a == nil {
+		return g.elsewhere(ctx, from, frame)
+	}
+	switch c.Op {
+	case protocol.OpSubscribe:
+		if a.reader.Len() >= g.options.Limits.Channels {
+			g.metrics.refused.WithLabelValues("channels").Inc()
+			return nil, protocol.Errorf(protocol.RateLimited, "the attachment has %d channels, the most that are allowed: use a pattern, such as chat.*", a.reader.Len())
+		}
+		at, err := a.reader.SubscribeAnnounced(ctx, c.Channel, c.Start)
+		if err != nil {
+			return nil, err
+		}
+		a.wake()
+		return protocol.After{After: at}, nil
+	case protocol.OpUnsubscribe:
+		a.reader.Unsubscribe(c.Channel)
+		return nil, nil
+	default: // bye
+		a.end(ending{flush: false})
+		return nil, nil
+	}
+}
+
+// ping is the answer to a ping, over any transport.
+func (g *Gateway) ping() any {
+	return struct {
+		ID   protocol.ID `json:"id"`
+		Time int64       `json:"time"`
+	}{g.broker.Head(), time.Now().UnixMilli()}
+}
+
+// publish stores a client's or an origin's message.
+func (g *Gateway) publish(ctx context.Context, channel string, p *protocol.Publication) (broker.Receipt, error) {
+	publication, err := publicationOf(channel, p)
+	if err != nil {
+		return broker.Receipt{}, err
+	}
+	return g.store(ctx, publication)
+}
+
+func publicationOf(channel string, p *protocol.Publication) (broker.Publication, error) {
+	payload, encoding, err := protocol.ParsePayload(p.Data, p.Encoding)
+	return broker.Publication{Channel: channel, Type: p.Type, Key: p.Key, Payload: payload, Encoding: encoding}, err
+}
+
+func (g *Gateway) store(ctx context.Context, p broker.Publication) (broker.Receipt, error) {
+	began := time.Now()
+	receipt, err := g.broker.Publish(ctx, p)
+	if err == nil {
+		g.metrics.in.Inc()
+		g.metrics.publish.Observe(time.Since(began).Seconds())
+	}
+	return receipt, err
+}
+
+// handleCommands is POST /v1/commands (PROTOCOL.md 4.1).
+func (g *Gateway) handleCommands(w http.ResponseWriter, r *http.Request) error {
+	body, err := g.readBody(w, r, g.options.Limits.Batch)
+	if err != nil {
+		return err
+	}
+	request, err := protocol.ParseCommands(body)
+	if err != nil {
+		return err
+	}
+	from := caller{session: request.Session, attachmentID: request.Attachment, attachment: g.attached(request.Session, request.Attachment)}
+	replies := make([]*protocol.Reply, 0, len(request.Commands))
+	for _, frame := range request.Commands {
+		if limit := g.options.Limits.Frame; len(frame) > limit {
+			g.metrics.refused.WithLabelValues("frame").Inc()
+			replies = append(replies, &protocol.Reply{Err: protocol.Errorf(protocol.TooLarge, "the command is over the limit of %d bytes", limit)})
+			continue
+		}
+		replies = append(replies, g.execute(r.Context(), from, frame))
+	}
+	return marshalJSON(w, http.StatusOK, struct {
+		Replies []*protocol.Reply `json:"replies"`
+	}{replies})
+}
+
+// attached is the attachment of this node with that id, if it is the session's.
+func (g *Gateway) attached(session, id string) *attachment {
+	if a := g.attachment(id); a != nil && a.session == session {
+		return a
+	}
+	return nil
+}
+
+// relayedCommand is what one node asks of another.
+type relayedCommand struct {
+	Session    string          `json:"session"`
+	Attachment string          `json:"attachment"`
+	Frame      json.RawMessage `json:"frame"`
+}
+
+// elsewhere carries a command to the node that has the attachment.
+func (g *Gateway) elsewhere(ctx context.Context, from caller, frame []byte) (any, error) {
+	if from.attachmentID == "" {
+		return nil, protocol.Errorf(protocol.BadRequest, "this command is about an attachment: name it, as its welcome did")
+	}
+	node, _, _ := strings.Cut(from.attachmentID, ".")
+	if node == g.broker.Node() {
+		return nil, errGone()
+	}
+	request, err := json.Marshal(relayedCommand{from.session, from.attachmentID, frame})
+	if err != nil {
+		return nil, err
+	}
+	answer, err := g.broker.Ask(ctx, node, request)
+	if err != nil {
+		return nil, err
+	}
+	return &protocol.Reply{Raw: answer}, nil
+}
+
+// relayed answers another node's request.
+func (g *Gateway) relayed(ctx context.Context, request []byte) []byte {
+	var c relayedCommand
+	reply := &protocol.Reply{Err: errGone()}
+	if err := json.Unmarshal(request, &c); err != nil {
+		reply.Err = protocol.ErrorFrom(err)
+	} else if a := g.attached(c.Session, c.Attachment); a != nil {
+		reply = g.execute(ctx, caller{session: c.Session, attachmentID: c.Attachment, attachment: a}, c.Frame)
+	}
+	return reply.Wire().JSON()
+}
+
+func errGone() *protocol.Error {
+	return protocol.Errorf(protocol.Gone, "the attachment has ended: attach anew")
+}

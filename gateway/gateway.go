@@ -1,0 +1,213 @@
+// Package gateway is the HTTP edge: it attaches clients over the best transport
+// that their network lets through, carries out their commands, and takes what
+// origins publish. A transport is a small loop round a reader of the log, so a
+// client's cursor is good on every transport and every node.
+//
+// PROTOCOL.md says what travels; this package says how.
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/protocol"
+)
+
+// Options configure a Gateway. The zero value of a field is its default.
+type Options struct {
+	Beat        time.Duration // between beats, unless a client asks for others: 15 s
+	DrainWindow time.Duration // over which a drain spreads its goodbyes: 5 s
+	Limits      Limits
+	Logger      *slog.Logger // slog.Default()
+	Version     string       // shown in metrics
+}
+
+// Limits bound what one client may cost. The zero value of a field is its default.
+type Limits struct {
+	Frame      int           // bytes of one frame or message: 256 KiB
+	Batch      int           // bytes of a request body with several of them: 8 MiB
+	Channels   int           // subscriptions of one attachment: 1,000
+	History    int           // messages of one page: 1,000
+	Wait       time.Duration // of one poll: 55 s
+	BodyStall  time.Duration // that a request's body may stand still: 30 s
+	WriteStall time.Duration // that a client may take nothing of what it is sent: 2 min
+}
+
+func (o Options) withDefaults() Options {
+	o.Beat = cmp.Or(o.Beat, 15*time.Second)
+	o.DrainWindow = cmp.Or(o.DrainWindow, 5*time.Second)
+	o.Logger = cmp.Or(o.Logger, slog.Default())
+	l := &o.Limits
+	l.Frame = cmp.Or(l.Frame, 256<<10)
+	l.Batch = cmp.Or(l.Batch, 8<<20)
+	l.Channels = cmp.Or(l.Channels, 1000)
+	l.History = cmp.Or(l.History, 1000)
+	l.Wait = cmp.Or(l.Wait, 55*time.Second)
+	l.BodyStall = cmp.Or(l.BodyStall, 30*time.Second)
+	l.WriteStall = cmp.Or(l.WriteStall, 2*time.Minute)
+	return o
+}
+
+// The beats that a client may ask for.
+const (
+	minBeat = 5 * time.Second
+	maxBeat = time.Minute
+)
+
+// A Gateway serves clients and origins from one broker.
+type Gateway struct {
+	broker  *broker.Broker
+	options Options
+	log     *slog.Logger
+	metrics *metrics
+	handler http.Handler
+
+	serial atomic.Uint64 // numbers attachments
+
+	drain    chan struct{} // closed when a drain begins
+	draining atomic.Bool
+	wg       sync.WaitGroup // of attachments, polls, and the goroutines of WebSockets
+
+	mu          sync.Mutex // guards the following
+	attachments map[string]*attachment
+}
+
+// New makes a gateway on an open broker. It must be drained before the broker is closed.
+func New(b *broker.Broker, o Options) (*Gateway, error) {
+	g := &Gateway{
+		broker:      b,
+		options:     o.withDefaults(),
+		drain:       make(chan struct{}),
+		attachments: make(map[string]*attachment),
+	}
+	g.log = g.options.Logger
+	g.metrics = newMetrics(g)
+	g.handler = g.routes()
+	return g, b.Relay(g.relayed)
+}
+
+// Handler serves everything that PROTOCOL.md names, and the demo page.
+func (g *Gateway) Handler() http.Handler { return g.handler }
+
+// limits are what clients are told.
+func (g *Gateway) limits() protocol.Limits {
+	l := g.options.Limits
+	return protocol.Limits{Frame: l.Frame, Channels: l.Channels, History: l.History, Wait: int(l.Wait / time.Second)}
+}
+
+// beat is the interval that a client that asked for so many milliseconds gets.
+func (g *Gateway) beat(asked int64) time.Duration {
+	if asked == 0 {
+		return g.options.Beat
+	}
+	return min(max(time.Duration(min(asked, maxBeat.Milliseconds()))*time.Millisecond, minBeat), maxBeat)
+}
+
+// enter counts something that a drain has to wait for, unless that has begun.
+// The caller calls wg.Done.
+func (g *Gateway) enter() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.draining.Load() {
+		return errDraining()
+	}
+	g.wg.Add(1)
+	return nil
+}
+
+// register makes an attachment known to commands and drains, unless a drain has begun.
+func (g *Gateway) register(a *attachment) error {
+	if err := g.enter(); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.attachments[a.id] = a
+	g.metrics.attachments.WithLabelValues(string(a.transport)).Inc()
+	return nil
+}
+
+func (g *Gateway) unregister(a *attachment) {
+	g.mu.Lock()
+	delete(g.attachments, a.id)
+	g.mu.Unlock()
+	g.metrics.attachments.WithLabelValues(string(a.transport)).Dec()
+	g.wg.Done()
+}
+
+func (g *Gateway) attachment(id string) *attachment {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.attachments[id]
+}
+
+func errDraining() *protocol.Error {
+	e := protocol.Errorf(protocol.Unavailable, "this server is shutting down: attach again, another one will answer")
+	e.RetryAfter = time.Second
+	return e
+}
+
+// Drain ends service in good order: readiness turns false, nobody new is
+// attached, and every attachment is sent what it is still owed, its position
+// and a goaway, spread over the drain window. It returns when all have ended,
+// or when ctx does. The HTTP server should be shut down afterwards.
+func (g *Gateway) Drain(ctx context.Context) error {
+	g.mu.Lock()
+	first := !g.draining.Swap(true)
+	if first {
+		close(g.drain)
+	}
+	leaving := make([]*attachment, 0, len(g.attachments))
+	for _, a := range g.attachments {
+		leaving = append(leaving, a)
+	}
+	g.mu.Unlock()
+
+	if n := len(leaving); n > 0 && first {
+		g.log.Info("draining", "attachments", n, "window", g.options.DrainWindow)
+		g.sayGoodbye(ctx, leaving)
+	}
+	done := make(chan struct{})
+	go func() { // ends with g.wg, whatever becomes of ctx
+		defer close(done)
+		g.wg.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// sayGoodbye sends the goaways, a few at a time, at an even rate over the window.
+func (g *Gateway) sayGoodbye(ctx context.Context, leaving []*attachment) {
+	const steps = 50
+	window := g.options.DrainWindow
+	ticker := time.NewTicker(max(window/steps, time.Millisecond))
+	defer ticker.Stop()
+	for i := range steps {
+		from, to := len(leaving)*i/steps, len(leaving)*(i+1)/steps
+		if from == to {
+			continue // as few clients need not wait for the window's end
+		}
+		for _, a := range leaving[from:to] {
+			a.goAway("drain")
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			window = 0 // no time left: all at once
+			for _, a := range leaving[to:] {
+				a.goAway("drain")
+			}
+			return
+		}
+	}
+}

@@ -1,0 +1,155 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/fairlead/fairlead/protocol"
+)
+
+// handlerFunc is a handler that leaves its errors to handle.
+type handlerFunc func(http.ResponseWriter, *http.Request) error
+
+// handle makes an http.Handler that answers errors as problem details.
+func (g *Gateway) handle(f handlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := f(w, r); err != nil {
+			g.problem(w, r, err)
+		}
+	}
+}
+
+// problem is an error as an answer (RFC 9457).
+type problem struct {
+	Type   string        `json:"type"`
+	Title  string        `json:"title"`
+	Status int           `json:"status"`
+	Detail string        `json:"detail"`
+	Code   protocol.Code `json:"code"`
+	*ingested
+}
+
+func (g *Gateway) problem(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		return // nobody is there to read it
+	}
+	e := protocol.ErrorFrom(err)
+	g.countError(e)
+	g.logInternal(e)
+	status := e.Code.HTTPStatus()
+	p := problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: e.Message, Code: e.Code}
+	if partial, ok := errors.AsType[*partialError](err); ok {
+		p.ingested = partial.progress
+	}
+	if e.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
+	}
+	if e.Code == protocol.Timeout || e.Code == protocol.TooLarge {
+		w.Header().Set("Connection", "close") // the rest of the body is not worth reading
+	}
+	body, err := json.Marshal(p)
+	if err != nil {
+		g.log.Error("a problem cannot be marshalled", "error", err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	write(w, status, body)
+}
+
+// logInternal logs what a client is not told.
+func (g *Gateway) logInternal(e *protocol.Error) {
+	if e.Code == protocol.Internal {
+		g.log.Error("internal error", "error", e)
+	}
+}
+
+// ended logs how an attachment ended.
+func (g *Gateway) ended(a *attachment, err error) {
+	g.log.Debug("attachment ended", "attachment", a.id, "transport", a.transport, "error", err)
+}
+
+// marshalJSON answers with v.
+func marshalJSON(w http.ResponseWriter, status int, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, status, body)
+	return nil
+}
+
+func writeJSON(w http.ResponseWriter, status int, body []byte) {
+	w.Header().Set("Content-Type", protocol.MediaJSON)
+	write(w, status, body)
+}
+
+func write(w http.ResponseWriter, status int, body []byte) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store") // caches keep a GET without it
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // fails only if nobody is there to read it
+}
+
+// body is the request's body as it comes. It fails with os.ErrDeadlineExceeded
+// when it stands still for longer than the limit.
+func (g *Gateway) body(w http.ResponseWriter, r *http.Request) io.Reader {
+	return &stallReader{r: r.Body, control: http.NewResponseController(w), stall: g.options.Limits.BodyStall, count: g.metrics.bytesIn.Add}
+}
+
+// readBody is the whole body, at most limit bytes of it.
+func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, error) {
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return nil, protocol.Errorf(protocol.UnsupportedMediaType, "the body is encoded with %.40q: send it as it is", encoding)
+	}
+	if r.ContentLength > int64(limit) {
+		return nil, g.tooLarge(limit)
+	}
+	body, err := io.ReadAll(io.LimitReader(g.body(w, r), int64(limit)+1))
+	if err != nil {
+		return nil, bodyError(err)
+	}
+	if len(body) > limit {
+		return nil, g.tooLarge(limit)
+	}
+	return body, nil
+}
+
+// bodyError is what a client is told of a body that did not come.
+func bodyError(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return protocol.Errorf(protocol.Timeout, "the body stood still for too long").Because(err)
+	}
+	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, io.ErrUnexpectedEOF) {
+		return protocol.Errorf(protocol.BadRequest, "the body broke off").Because(err)
+	}
+	return protocol.Errorf(protocol.BadRequest, "the body cannot be read").Because(err)
+}
+
+// stallReader gives each read its time.
+type stallReader struct {
+	r       io.Reader
+	control *http.ResponseController
+	stall   time.Duration
+	count   func(float64)
+}
+
+func (s *stallReader) Read(p []byte) (int, error) {
+	if err := s.control.SetReadDeadline(time.Now().Add(s.stall)); err != nil {
+		return 0, err
+	}
+	n, err := s.r.Read(p)
+	s.count(float64(n))
+	if err != nil {
+		// net/http goes on reading to find out when the client leaves, and the next request comes on the same connection.
+		_ = s.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}

@@ -1,0 +1,283 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/protocol"
+)
+
+// The origin API (PROTOCOL.md 4.2 to 4.5).
+
+// channelOf is the channel in the path. chi matches the path as it was sent if
+// that cannot be told from its decoded form, and as decoded otherwise.
+func channelOf(r *http.Request) (string, error) {
+	name := chi.URLParam(r, "channel")
+	if r.URL.RawPath != "" {
+		decoded, err := url.PathUnescape(name)
+		if err != nil {
+			return "", protocol.Errorf(protocol.BadRequest, "the channel in the path is not percent-encoded (RFC 3986, section 2.1)")
+		}
+		name = decoded
+	}
+	return name, protocol.CheckChannel(name)
+}
+
+func (g *Gateway) handlePublish(w http.ResponseWriter, r *http.Request) error {
+	channel, err := channelOf(r)
+	if err != nil {
+		return err
+	}
+	defaults, err := defaultsOf(r)
+	if err != nil {
+		return err
+	}
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		media = ""
+	}
+	switch media {
+	case protocol.MediaSSE, protocol.MediaStream:
+		return g.ingest(w, r, channel, media, defaults)
+	case protocol.MediaJSON:
+		body, err := g.readBody(w, r, g.options.Limits.Batch)
+		if err != nil {
+			return err
+		}
+		if bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("[")) {
+			return g.publishArray(w, r, channel, body, defaults)
+		}
+		return g.publishJSON(w, r, channel, body, defaults)
+	default:
+		return g.publishRaw(w, r, channel, media, defaults)
+	}
+}
+
+// defaults are what headers say of a message that does not say it itself.
+type defaults struct{ typ, key string }
+
+func defaultsOf(r *http.Request) (defaults, error) {
+	d := defaults{typ: r.Header.Get("Fairlead-Type"), key: r.Header.Get("Idempotency-Key")}
+	if n := len(d.key); n >= 2 && d.key[0] == '"' && d.key[n-1] == '"' {
+		d.key = d.key[1 : n-1] // a structured field's string (RFC 9651, section 3.3.3)
+	}
+	if err := protocol.CheckType(d.typ); err != nil {
+		return d, err
+	}
+	return d, protocol.CheckKey(d.key)
+}
+
+func (d defaults) apply(p *protocol.Publication) {
+	if p.Type == "" {
+		p.Type = d.typ
+	}
+	if p.Key == "" {
+		p.Key = d.key
+	}
+}
+
+func (g *Gateway) publishJSON(w http.ResponseWriter, r *http.Request, channel string, body []byte, d defaults) error {
+	if limit := g.options.Limits.Frame; len(body) > limit {
+		return g.tooLarge(limit)
+	}
+	p, err := protocol.ParsePublication(body)
+	if err != nil {
+		return err
+	}
+	d.apply(p)
+	receipt, err := g.publish(r.Context(), channel, p)
+	if err != nil {
+		return err
+	}
+	return answerReceipt(w, receipt)
+}
+
+func (g *Gateway) publishRaw(w http.ResponseWriter, r *http.Request, channel, media string, d defaults) error {
+	body, err := g.readBody(w, r, g.options.Limits.Frame)
+	if err != nil {
+		return err
+	}
+	p := broker.Publication{Channel: channel, Type: d.typ, Key: d.key, Payload: body, Encoding: protocol.RawPayload(body)}
+	if media == "application/octet-stream" {
+		p.Encoding = protocol.EncodingBase64
+	}
+	receipt, err := g.store(r.Context(), p)
+	if err != nil {
+		return err
+	}
+	return answerReceipt(w, receipt)
+}
+
+// answerReceipt answers with 201, or with 200 if nothing had to be stored.
+func answerReceipt(w http.ResponseWriter, receipt broker.Receipt) error {
+	status := http.StatusCreated
+	if receipt.Duplicate {
+		status = http.StatusOK
+	}
+	return marshalJSON(w, status, receipt)
+}
+
+func (g *Gateway) publishArray(w http.ResponseWriter, r *http.Request, channel string, body []byte, d defaults) error {
+	messages, err := protocol.ParsePublications(body)
+	if err != nil {
+		return err
+	}
+	batch := make([]broker.Publication, len(messages))
+	for i, p := range messages {
+		if p.Key == "" && d.key != "" {
+			p.Key = d.key + "/" + strconv.Itoa(i)
+		}
+		d.apply(p)
+		if batch[i], err = publicationOf(channel, p); err != nil {
+			e := protocol.ErrorFrom(err)
+			return protocol.Errorf(e.Code, "message %d of the batch: %s", i, e.Message)
+		}
+	}
+	return g.publishBatch(w, r.Context(), batch)
+}
+
+// handleFanout is POST /v1/publish.
+func (g *Gateway) handleFanout(w http.ResponseWriter, r *http.Request) error {
+	d, err := defaultsOf(r)
+	if err != nil {
+		return err
+	}
+	body, err := g.readBody(w, r, g.options.Limits.Batch)
+	if err != nil {
+		return err
+	}
+	f, err := protocol.ParseFanout(body)
+	if err != nil {
+		return err
+	}
+	d.apply(&f.Publication)
+	batch := make([]broker.Publication, len(f.Channels))
+	for i, channel := range f.Channels {
+		if batch[i], err = publicationOf(channel, &f.Publication); err != nil {
+			return err
+		}
+	}
+	return g.publishBatch(w, r.Context(), batch)
+}
+
+func (g *Gateway) publishBatch(w http.ResponseWriter, ctx context.Context, batch []broker.Publication) error {
+	receipts, err := g.broker.PublishBatch(ctx, batch)
+	if err != nil {
+		return err
+	}
+	g.metrics.in.Add(float64(len(receipts)))
+	status := http.StatusOK
+	for _, receipt := range receipts {
+		if !receipt.Duplicate {
+			status = http.StatusCreated
+		}
+	}
+	return marshalJSON(w, status, struct {
+		ID  protocol.ID      `json:"id"`
+		IDs []broker.Receipt `json:"ids"`
+	}{receipts[len(receipts)-1].ID, receipts})
+}
+
+// handleHistory is GET …/messages.
+func (g *Gateway) handleHistory(w http.ResponseWriter, r *http.Request) error {
+	channel, err := channelOf(r)
+	if err != nil {
+		return err
+	}
+	q := r.URL.Query()
+	var part protocol.Range
+	if part.After, err = cursorFromQuery(q, "after"); err != nil {
+		return err
+	}
+	if part.Before, err = cursorFromQuery(q, "before"); err != nil {
+		return err
+	}
+	if part.Last, err = countFromQuery(q, "last"); err != nil {
+		return err
+	}
+	if part.Limit, err = countFromQuery(q, "limit"); err != nil {
+		return err
+	}
+	page, err := g.history(r.Context(), channel, part)
+	if err != nil {
+		return err
+	}
+	return marshalJSON(w, http.StatusOK, page)
+}
+
+// defaultPage is how many messages a page holds if nobody says.
+const defaultPage = 100
+
+// page is a page of history as it is answered.
+type page struct {
+	Messages []rawFrame      `json:"messages"`
+	Next     protocol.Cursor `json:"next,omitempty"`
+	Gap      *protocol.Gap   `json:"gap,omitempty"`
+}
+
+// rawFrame is a frame that is encoded already.
+type rawFrame []byte
+
+func (f rawFrame) MarshalJSON() ([]byte, error) { return f, nil }
+
+// history reads a page of a channel, for a request or a command.
+func (g *Gateway) history(ctx context.Context, channel string, part protocol.Range) (*page, error) {
+	if err := part.Check(); err != nil {
+		return nil, err
+	}
+	most := g.options.Limits.History
+	limit := part.Limit
+	switch {
+	case limit > most || part.Last > most:
+		g.metrics.refused.WithLabelValues("history").Inc()
+		return nil, protocol.Errorf(protocol.BadRequest, "a page may hold at most %d messages: ask for that many, and then for the next page", most)
+	case limit == 0 && part.Last > 0:
+		limit = part.Last
+	case limit == 0:
+		limit = min(defaultPage, most)
+	}
+	found, err := g.broker.History(ctx, channel, part, limit)
+	if err != nil {
+		return nil, err
+	}
+	p := &page{Messages: make([]rawFrame, len(found.Messages)), Next: found.Next, Gap: found.Gap}
+	for i, e := range found.Messages {
+		p.Messages[i] = e.Wire.JSON()
+	}
+	return p, nil
+}
+
+// handlePurge is DELETE …/messages.
+func (g *Gateway) handlePurge(w http.ResponseWriter, r *http.Request) error {
+	channel, err := channelOf(r)
+	if err != nil {
+		return err
+	}
+	id, err := g.broker.Purge(r.Context(), channel)
+	if err != nil {
+		return err
+	}
+	return marshalJSON(w, http.StatusOK, struct {
+		ID protocol.ID `json:"id"`
+	}{id})
+}
+
+func (g *Gateway) tooLarge(limit int) error {
+	g.metrics.refused.WithLabelValues("frame").Inc()
+	return protocol.Errorf(protocol.TooLarge, "the body is over the limit of %d bytes", limit)
+}
+
+// describe names a channel's message in an error.
+func describe(n int, err error) *protocol.Error {
+	e := protocol.ErrorFrom(err)
+	return (&protocol.Error{Code: e.Code, Message: fmt.Sprintf("message %d: %s", n, strings.TrimSpace(e.Message)), RetryAfter: e.RetryAfter}).Because(err)
+}

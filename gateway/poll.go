@@ -1,0 +1,138 @@
+package gateway
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/protocol"
+)
+
+// defaultWait is how long a poll that does not say waits.
+const defaultWait = 25 * time.Second
+
+// What one answer holds at most; the next poll gets the rest.
+const (
+	pollBytes    = 1 << 20
+	pollMessages = 1000
+)
+
+// servePoll answers one long-poll. There is no attachment: the next poll may
+// go to any node.
+func (g *Gateway) servePoll(w http.ResponseWriter, r *http.Request, hello *protocol.Hello) error {
+	if err := hello.Check(g.options.Limits.Channels); err != nil {
+		return err
+	}
+	if err := g.enter(); err != nil {
+		return err
+	}
+	defer g.wg.Done()
+	gauge := g.metrics.attachments.WithLabelValues(string(protocol.Poll))
+	gauge.Inc()
+	defer gauge.Dec()
+
+	p := poll{g: g, since: time.Now(), reader: g.broker.NewReader(nil)}
+	defer p.reader.Close()
+	p.body = append(p.body, `{"frames":[`...)
+	welcome, err := g.subscribeAll(r.Context(), p.reader, hello)
+	if err != nil {
+		return err
+	}
+	if hello.Session == "" {
+		welcome.Session, welcome.Transport, welcome.Beat = sessionOf(hello), protocol.Poll, g.beat(hello.Beat).Milliseconds()
+		p.add(welcome.Wire())
+	}
+	if p.wait(r.Context(), g.waitOf(hello)) {
+		p.add(protocol.Goaway(0, "drain"))
+	}
+	if r.Context().Err() != nil {
+		return nil // nobody is there to read it
+	}
+	p.body = append(p.body, `],"id":"`...)
+	p.body = p.reader.Watermark().Append(p.body)
+	p.body = append(p.body, `"}`...)
+	g.metrics.out[protocol.Poll].bytes.Add(float64(len(p.body)))
+	writeJSON(w, http.StatusOK, p.body)
+	return nil
+}
+
+// waitOf is how long the poll may take.
+func (g *Gateway) waitOf(hello *protocol.Hello) time.Duration {
+	limit := g.options.Limits.Wait
+	if hello.Wait == nil {
+		return min(defaultWait, limit)
+	}
+	return time.Duration(min(*hello.Wait, limit.Seconds()) * float64(time.Second))
+}
+
+// poll gathers one answer.
+type poll struct {
+	g      *Gateway
+	since  time.Time
+	reader *broker.Reader
+	body   []byte
+	frames int
+}
+
+func (p *poll) add(w protocol.Wire) {
+	if p.frames++; p.frames > 1 {
+		p.body = append(p.body, ',')
+	}
+	p.body = append(p.body, w.JSON()...)
+}
+
+// wait adds what there is, as soon as there is something, or nothing after d.
+// It reports whether a drain ended it.
+func (p *poll) wait(ctx context.Context, d time.Duration) (drained bool) {
+	limit := d
+	if d == 0 {
+		limit = catchUpGrace
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	drain := p.g.drain
+	var leave <-chan time.Time
+	for !p.take() {
+		if d == 0 && !p.reader.CatchingUp() {
+			return false
+		}
+		select {
+		case <-p.reader.Wakes():
+		case <-drain:
+			drain, leave = nil, time.After(rand.N(p.g.options.DrainWindow))
+		case <-leave:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return false
+}
+
+// catchUpGrace is how long a poll that does not want to wait does so all the
+// same while the stored log is read for it.
+const catchUpGrace = 5 * time.Second
+
+// take adds what there is, and reports whether there was anything.
+func (p *poll) take() bool {
+	into := make([]*broker.Entry, 64)
+	out := p.g.metrics.out[protocol.Poll]
+	before := p.frames
+	for len(p.body) < pollBytes && p.frames < pollMessages {
+		n := p.reader.TryNext(into)
+		now := time.Now()
+		for _, e := range into[:n] {
+			p.add(e.Wire)
+			if e.Time.After(p.since) {
+				out.delivery.Observe(now.Sub(e.Time).Seconds())
+			}
+		}
+		out.messages.Add(float64(n))
+		if n < len(into) {
+			break
+		}
+	}
+	return p.frames > before
+}

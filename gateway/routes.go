@@ -1,0 +1,92 @@
+package gateway
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/fairlead/fairlead/clients/js"
+	"github.com/fairlead/fairlead/gateway/demo"
+	"github.com/fairlead/fairlead/protocol"
+)
+
+// routes is the map of the HTTP interface.
+func (g *Gateway) routes() http.Handler {
+	r := chi.NewRouter()
+	r.Use(g.giveTime)
+	r.Route("/"+protocol.Version, func(r chi.Router) {
+		r.Get("/attach", g.handle(g.handleAttach))
+		r.Post("/attach", g.handle(g.handleAttach))
+		r.Post("/commands", g.handle(g.handleCommands))
+		r.Post("/publish", g.handle(g.handleFanout))
+		r.Get("/ping", g.handle(g.handlePing))
+		r.Get("/client.js", g.serveClient())
+		r.Route("/channels/{channel}/messages", func(r chi.Router) {
+			r.Post("/", g.handle(g.handlePublish))
+			r.Get("/", g.handle(g.handleHistory))
+			r.Delete("/", g.handle(g.handlePurge))
+		})
+	})
+	r.Get("/healthz", g.handle(g.handleHealth))
+	r.Get("/readyz", g.handle(g.handleReady))
+	r.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(g.metrics.registry, promhttp.HandlerOpts{}))
+	r.Mount("/", demo.Handler())
+	r.NotFound(g.handle(func(http.ResponseWriter, *http.Request) error {
+		return protocol.Errorf(protocol.NotFound, "there is nothing here: PROTOCOL.md lists what there is")
+	}))
+	r.MethodNotAllowed(g.handle(func(_ http.ResponseWriter, r *http.Request) error {
+		return protocol.Errorf(protocol.MethodNotAllowed, "%s is not for this resource: PROTOCOL.md says what is", r.Method)
+	}))
+	return r
+}
+
+// serveClient serves the JavaScript client of this very version.
+func (g *Gateway) serveClient() http.HandlerFunc {
+	sum := sha256.Sum256(js.Bundle)
+	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+	return func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Type", "text/javascript; charset=utf-8")
+		h.Set("Cache-Control", "no-cache") // asked for each time; the ETag makes that cheap
+		h.Set("ETag", etag)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Access-Control-Allow-Origin", "*") // a public script: pages elsewhere may import it
+		http.ServeContent(w, r, "client.js", time.Time{}, bytes.NewReader(js.Bundle))
+	}
+}
+
+// giveTime bounds how long a client may take to take its answer. What streams
+// sets bounds of its own, and so does reading a body.
+func (g *Gateway) giveTime(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(g.options.Limits.WriteStall)) // not supported in some tests
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (g *Gateway) handlePing(w http.ResponseWriter, _ *http.Request) error {
+	return marshalJSON(w, http.StatusOK, g.ping())
+}
+
+// handleHealth says that the process is alive.
+func (g *Gateway) handleHealth(w http.ResponseWriter, _ *http.Request) error {
+	return marshalJSON(w, http.StatusOK, struct {
+		Status string `json:"status"`
+	}{"ok"})
+}
+
+// handleReady says whether clients should be sent here.
+func (g *Gateway) handleReady(w http.ResponseWriter, r *http.Request) error {
+	if g.draining.Load() {
+		return errDraining()
+	}
+	if err := g.broker.Ready(); err != nil {
+		return err
+	}
+	return g.handleHealth(w, r)
+}

@@ -1,0 +1,77 @@
+package gateway
+
+import (
+	"bytes"
+	"net/http"
+	"time"
+
+	"github.com/fairlead/fairlead/protocol"
+)
+
+// prelude fills the buffers of intermediaries that hold back the first bytes of a response.
+const preludeBytes = 2 << 10
+
+var (
+	ssePrelude    = append(append([]byte("retry: 1000\n:"), bytes.Repeat([]byte{' '}, preludeBytes)...), "\n\n"...)
+	streamPrelude = append(bytes.Repeat([]byte{' '}, preludeBytes), '\n')
+)
+
+func appendEvent(b []byte, w protocol.Wire) []byte { return append(b, w.Event()...) }
+func appendLine(b []byte, w protocol.Wire) []byte  { return append(b, w.Line()...) }
+
+// serveStream attaches over a response that does not end: SSE or NDJSON.
+func (g *Gateway) serveStream(w http.ResponseWriter, r *http.Request, transport protocol.Transport, hello *protocol.Hello) error {
+	media, prelude, encode := protocol.MediaSSE, ssePrelude, appendEvent
+	if transport == protocol.Stream {
+		media, prelude, encode = protocol.MediaStream, streamPrelude, appendLine
+	}
+	a, err := g.attach(r.Context(), transport, hello, encode)
+	if err != nil {
+		return err
+	}
+	defer a.detach()
+	h := w.Header()
+	h.Set("Content-Type", media)
+	h.Set("Cache-Control", "no-store, no-transform")
+	h.Set("X-Accel-Buffering", "no") // nginx buffers responses unless told not to
+	h.Set("Incremental", "?1")       // RFC 10036
+	w.WriteHeader(http.StatusOK)
+	to := &responseSink{w: w, control: http.NewResponseController(w), stall: g.options.Limits.WriteStall}
+	defer to.restoreDeadline()
+	if err := to.write(prelude); err != nil {
+		return nil // the client went away before it was answered
+	}
+	_, err = a.pump(r.Context(), to)
+	g.ended(a, err)
+	return nil
+}
+
+// responseSink writes to an HTTP response.
+type responseSink struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	stall   time.Duration
+}
+
+// chunkBytes is what a slow client must take within the stall limit.
+// net/http does not tell how much of a write was taken, so it is done in parts.
+const chunkBytes = 8 << 10
+
+// restoreDeadline gives the connection's next response its time.
+func (s *responseSink) restoreDeadline() {
+	_ = s.control.SetWriteDeadline(time.Now().Add(s.stall)) // fails only with the connection
+}
+
+func (s *responseSink) write(p []byte) error {
+	for len(p) > 0 {
+		n := min(len(p), chunkBytes)
+		if err := s.control.SetWriteDeadline(time.Now().Add(s.stall)); err != nil {
+			return err
+		}
+		if _, err := s.w.Write(p[:n]); err != nil {
+			return err
+		}
+		p = p[n:]
+	}
+	return s.control.Flush()
+}

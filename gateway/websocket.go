@@ -1,0 +1,318 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+
+	"github.com/fairlead/fairlead/protocol"
+)
+
+const (
+	helloTimeout = 10 * time.Second // for the first frame
+	closeTimeout = 2 * time.Second  // for the peer's close frame
+
+	closeServiceRestart = 1012
+)
+
+// serveWebSocket upgrades the request and attaches over it. The connection is
+// taken over, and what net/http holds for the request is let go.
+func (g *Gateway) serveWebSocket(w http.ResponseWriter, r *http.Request, hello *protocol.Hello) error {
+	upgrader := ws.HTTPUpgrader{Protocol: func(s string) bool { return s == protocol.Subprotocol }}
+	if !offersSubprotocol(r) {
+		return protocol.Errorf(protocol.BadRequest, "the WebSocket does not offer the subprotocol %s: name it in Sec-WebSocket-Protocol", protocol.Subprotocol)
+	}
+	if err := g.enter(); err != nil {
+		return err
+	}
+	// The upgrader answers a bad handshake by itself.
+	conn, rw, _, err := upgrader.Upgrade(r, w)
+	if err != nil {
+		g.wg.Done()
+		g.log.Debug("websocket handshake failed", "error", err)
+		return nil
+	}
+	c := &webSocket{g: g, conn: conn, read: conn, stall: g.options.Limits.WriteStall}
+	if n := rw.Reader.Buffered(); n > 0 { // frames that came with the handshake
+		early, _ := rw.Reader.Peek(n)
+		c.read = io.MultiReader(bytes.NewReader(bytes.Clone(early)), conn)
+	}
+	go func() { // waited for by Drain, through wg
+		defer g.wg.Done()
+		defer func() { _ = conn.Close() }()
+		c.serve(hello)
+	}()
+	return nil
+}
+
+func offersSubprotocol(r *http.Request) bool {
+	for _, header := range r.Header.Values("Sec-WebSocket-Protocol") {
+		for offer := range bytes.SplitSeq([]byte(header), []byte(",")) {
+			if string(bytes.TrimSpace(offer)) == protocol.Subprotocol {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// webSocket is one connection. serve's goroutine reads from it, and pump's writes.
+type webSocket struct {
+	g     *Gateway
+	conn  net.Conn
+	read  io.Reader
+	stall time.Duration
+}
+
+// serve attaches and carries out commands until the connection ends. hello is
+// nil if it is still to come.
+func (c *webSocket) serve(hello *protocol.Hello) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if hello == nil {
+		var err error
+		if hello, err = c.readHello(); err != nil {
+			c.refuse(err)
+			return
+		}
+	}
+	a, err := c.g.attach(ctx, protocol.WebSocket, hello, appendTextFrame)
+	if err != nil {
+		c.refuse(err)
+		return
+	}
+	defer a.detach()
+	pumped := make(chan struct{})
+	go func() { // waited for below
+		defer close(pumped)
+		end, err := a.pump(ctx, c)
+		if end != nil {
+			c.sayClose(end.code)
+		}
+		c.g.ended(a, err)
+		// The peer answers a close frame with its own; if it does not, this ends the reading.
+		_ = c.conn.SetReadDeadline(time.Now().Add(closeTimeout))
+	}()
+	c.readCommands(ctx, a)
+	// Whatever is still being written to a peer that is gone must not wait for it.
+	_ = c.conn.SetWriteDeadline(time.Now().Add(closeTimeout))
+	cancel()
+	<-pumped
+}
+
+// readHello reads the first frame.
+func (c *webSocket) readHello() (*protocol.Hello, error) {
+	if err := c.conn.SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
+		return nil, err
+	}
+	m, err := c.readMessage(nil)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, protocol.Errorf(protocol.Timeout, "no hello came within %v", helloTimeout)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := c.conn.SetReadDeadline(time.Time{}); err != nil {
+		return nil, err
+	}
+	return protocol.ParseHello(m)
+}
+
+// readCommands carries out commands, in order, until the connection ends or the attachment does.
+func (c *webSocket) readCommands(ctx context.Context, a *attachment) {
+	for {
+		m, err := c.readMessage(a)
+		switch {
+		case err == nil:
+		case isNetError(err):
+			a.end(ending{})
+			return
+		default:
+			c.endWith(a, err)
+			c.awaitClose(a)
+			return
+		}
+		if reply := c.g.execute(ctx, caller{attachment: a, session: a.session}, m); reply != nil {
+			if !a.owe(owed{wire: reply.Wire()}) {
+				c.awaitClose(a)
+				return
+			}
+		}
+	}
+}
+
+// endWith ends the attachment for what the peer did.
+func (c *webSocket) endWith(a *attachment, err error) {
+	if e, ok := errors.AsType[*closeError](err); ok {
+		a.end(ending{code: e.code})
+		return
+	}
+	a.fail(err)
+}
+
+// awaitClose reads on until the peer's close frame, so that what is written last is not cut off by a reset.
+func (c *webSocket) awaitClose(a *attachment) {
+	_ = c.conn.SetReadDeadline(time.Now().Add(closeTimeout))
+	for {
+		if _, err := c.readMessage(a); err != nil {
+			if e, ok := errors.AsType[*closeError](err); !ok || e.peer {
+				return
+			}
+		}
+	}
+}
+
+// closeError is an error that has a close code of its own.
+type closeError struct {
+	code int
+	text string
+	peer bool // the peer closed
+}
+
+func (e *closeError) Error() string { return e.text }
+
+// isNetError tells whether there is nobody left to be told.
+func isNetError(err error) bool {
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+}
+
+// readMessage reads one text message, and answers pings on the way, through a
+// if there is one. The message is the caller's.
+func (c *webSocket) readMessage(a *attachment) ([]byte, error) {
+	var message []byte
+	state := ws.StateServerSide
+	for {
+		h, err := ws.ReadHeader(c.read)
+		if err != nil {
+			return nil, err
+		}
+		if err := ws.CheckHeader(h, state); err != nil {
+			return nil, &closeError{code: int(ws.StatusProtocolError), text: err.Error()}
+		}
+		if h.OpCode == ws.OpBinary {
+			return nil, &closeError{code: int(ws.StatusUnsupportedData), text: "a binary message"}
+		}
+		if limit := c.g.options.Limits.Frame; !h.OpCode.IsControl() && h.Length > int64(limit-len(message)) {
+			c.g.metrics.refused.WithLabelValues("frame").Inc()
+			return nil, protocol.Errorf(protocol.TooLarge, "the frame is over the limit of %d bytes", limit)
+		}
+		start := len(message)
+		payload := append(message, make([]byte, h.Length)...)
+		part := payload[start:]
+		if _, err := io.ReadFull(c.read, part); err != nil {
+			return nil, err
+		}
+		ws.Cipher(part, h.Mask, 0)
+		if h.OpCode.IsControl() {
+			if err := c.control(a, h.OpCode, part); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		message = payload
+		if h.Fin {
+			if !utf8.Valid(message) {
+				return nil, &closeError{code: int(ws.StatusInvalidFramePayloadData), text: "a text message that is not UTF-8"}
+			}
+			c.g.metrics.bytesIn.Add(float64(len(message)))
+			return message, nil
+		}
+		state = state.Set(ws.StateFragmented)
+	}
+}
+
+func (c *webSocket) control(a *attachment, op ws.OpCode, payload []byte) error {
+	switch op {
+	case ws.OpClose:
+		code := ws.StatusNormalClosure
+		if len(payload) >= 2 {
+			code, _ = ws.ParseCloseFrameData(payload)
+			if ws.CheckCloseFrameData(code, "") != nil {
+				code = ws.StatusProtocolError
+			}
+		}
+		return &closeError{code: int(code), text: "closed by the peer", peer: true}
+	case ws.OpPing:
+		pong := appendFrame(nil, ws.OpPong, payload)
+		if a != nil {
+			a.owe(owed{raw: pong})
+			return nil
+		}
+		return c.write(pong)
+	default:
+		return nil // a pong that nobody asked for (RFC 6455, section 5.5.3)
+	}
+}
+
+// refuse answers what could not be attached. Nothing else writes to the connection.
+func (c *webSocket) refuse(err error) {
+	if isNetError(err) {
+		return
+	}
+	code := 0
+	if ce, ok := errors.AsType[*closeError](err); ok {
+		code = ce.code
+	} else {
+		e := protocol.ErrorFrom(err)
+		c.g.countError(e)
+		c.g.logInternal(e)
+		code = e.Code.CloseCode()
+		if c.write(appendTextFrame(nil, protocol.ErrorFrame(e))) != nil {
+			return
+		}
+	}
+	c.sayClose(code)
+	c.awaitClose(nil)
+}
+
+// sayClose sends the close frame.
+func (c *webSocket) sayClose(code int) {
+	if code == 0 {
+		code = int(ws.StatusNormalClosure)
+	}
+	_ = c.write(appendFrame(nil, ws.OpClose, ws.NewCloseFrameBody(ws.StatusCode(code), ""))) // the peer may be gone
+}
+
+// write is the sink. It fails if the peer takes nothing for the stall limit;
+// a peer that takes little by little is waited for.
+func (c *webSocket) write(p []byte) error {
+	for len(p) > 0 {
+		if err := c.conn.SetWriteDeadline(time.Now().Add(c.stall)); err != nil {
+			return err
+		}
+		n, err := c.conn.Write(p)
+		p = p[n:]
+		if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
+			return err
+		}
+	}
+	return nil
+}
+
+func appendTextFrame(b []byte, w protocol.Wire) []byte { return appendFrame(b, ws.OpText, w.JSON()) }
+
+// appendFrame appends an unmasked frame in one piece (RFC 6455, section 5.2).
+func appendFrame(b []byte, op ws.OpCode, payload []byte) []byte {
+	const fin = 0x80
+	b = append(b, fin|byte(op))
+	switch n := len(payload); {
+	case n < 126:
+		b = append(b, byte(n))
+	case n < 1<<16:
+		b = append(b, 126, byte(n>>8), byte(n))
+	default:
+		b = append(b, 127, 0, 0, 0, 0, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+	}
+	return append(b, payload...)
+}

@@ -1,0 +1,69 @@
+package main
+
+import "time"
+
+// config is every setting of a gateway. The tag key is the setting's name in
+// the YAML file; its flag has dashes in place of dots and underscores, and its
+// variable is FAIRLEAD_ and the flag in upper case with underscores. What a
+// value may be stands in min, max, oneof and form.
+type config struct {
+	Listen string `key:"listen" default:"127.0.0.1:8080" type:"setting" form:"address" placeholder:"HOST:PORT" help:"Where to serve HTTP. Port 0 takes any free one."`
+	Data   string `key:"data" default:"./fairlead-data" type:"setting" form:"path" placeholder:"DIR" help:"The directory of the log."`
+	NATS   string `key:"nats" name:"nats" default:"" type:"setting" form:"nats" placeholder:"URL" help:"Keep the log in this NATS, which needs JetStream, and not in --data."`
+
+	Stream streamConfig `embed:"" prefix:"stream-"`
+
+	TailBytes   size          `key:"tail_bytes" default:"32MiB" type:"setting" min:"64KiB" max:"1TiB" placeholder:"SIZE" help:"Memory for the newest part of the log."`
+	CatchUps    int           `key:"catch_ups" default:"4" type:"setting" min:"1" max:"256" placeholder:"N" help:"Reads of the log at a time, for clients that are further behind."`
+	DiskReserve size          `key:"disk_reserve" default:"64MiB" type:"setting" min:"1B" max:"1TiB" placeholder:"SIZE" help:"Publishing stops when the disk of --data has less left than this."`
+	Beat        time.Duration `key:"beat" default:"15s" type:"setting" min:"1s" max:"10m" placeholder:"DURATION" help:"The longest silence on an attachment."`
+	Drain       time.Duration `key:"drain" default:"5s" type:"setting" min:"1ms" max:"1h" placeholder:"DURATION" help:"The time over which clients are sent away before the process ends."`
+
+	Limits limitsConfig `embed:"" prefix:"limits-"`
+	Log    logConfig    `embed:"" prefix:"log-"`
+}
+
+type streamConfig struct {
+	Name     string        `key:"stream.name" default:"FAIRLEAD" type:"setting" form:"stream" placeholder:"NAME" help:"The JetStream stream that is the log."`
+	Prefix   string        `key:"stream.prefix" default:"ch" type:"setting" form:"prefix" placeholder:"SUBJECT" help:"The subject before the channels' names."`
+	MaxAge   time.Duration `key:"stream.max_age" default:"24h" type:"setting" min:"1s" max:"87600h" placeholder:"DURATION" help:"How long messages are kept."`
+	MaxBytes size          `key:"stream.max_bytes" default:"1GiB" type:"setting" min:"64KiB" max:"8192TiB" placeholder:"SIZE" help:"How large the log may grow; the oldest messages go first."`
+	Dedupe   time.Duration `key:"stream.dedupe" default:"2m" type:"setting" min:"100ms" max:"24h" placeholder:"DURATION" help:"How long a message's key is remembered."`
+	Replicas int           `key:"stream.replicas" default:"1" type:"setting" min:"1" max:"5" placeholder:"N" help:"Copies of the log in the cluster of --nats."`
+	Sync     string        `key:"stream.sync" default:"interval" type:"setting" oneof:"interval,always" placeholder:"WHEN" help:"When the log is flushed to the disk: at an interval, or always before a message is acknowledged, which also survives a power cut."`
+}
+
+type limitsConfig struct {
+	Frame      size          `key:"limits.frame" default:"256KiB" type:"setting" min:"1KiB" max:"32MiB" placeholder:"SIZE" help:"Bytes of one frame or message."`
+	Batch      size          `key:"limits.batch" default:"8MiB" type:"setting" min:"1KiB" max:"1GiB" placeholder:"SIZE" help:"Bytes of a request that holds several messages."`
+	Channels   int           `key:"limits.channels" default:"1000" type:"setting" min:"1" max:"1000" placeholder:"N" help:"Subscriptions of one attachment."`
+	History    int           `key:"limits.history" default:"1000" type:"setting" min:"1" max:"10000" placeholder:"N" help:"Messages of one page of history."`
+	Wait       time.Duration `key:"limits.wait" default:"55s" type:"setting" min:"1s" max:"10m" placeholder:"DURATION" help:"The longest wait of a poll."`
+	BodyStall  time.Duration `key:"limits.body_stall" default:"30s" type:"setting" min:"100ms" max:"1h" placeholder:"DURATION" help:"How long a request's body may stop arriving."`
+	WriteStall time.Duration `key:"limits.write_stall" default:"2m" type:"setting" min:"100ms" max:"1h" placeholder:"DURATION" help:"How long a client may take nothing of what it is sent."`
+}
+
+type logConfig struct {
+	Level  string `key:"log.level" default:"info" type:"setting" oneof:"debug,info,warn,error" placeholder:"LEVEL" help:"What is logged to stderr: debug, info, warn or error."`
+	Format string `key:"log.format" default:"text" type:"setting" oneof:"text,json" placeholder:"FORMAT" help:"How it is logged: text or json."`
+}
+
+// check reports the first setting that contradicts another one, or nil.
+// origin tells where a setting came from.
+func (c *config) check(origin func(key string) string) error {
+	bad := func(key, value, allowed string) error {
+		return &settingError{key: key, value: value, origin: origin(key), allowed: allowed}
+	}
+	switch {
+	case c.Stream.Dedupe > c.Stream.MaxAge:
+		return bad("stream.dedupe", formatDuration(c.Stream.Dedupe),
+			"a duration of at most stream.max_age, which is "+formatDuration(c.Stream.MaxAge))
+	case c.Stream.MaxBytes < c.Limits.Frame:
+		return bad("stream.max_bytes", c.Stream.MaxBytes.String(),
+			"a size of at least limits.frame, which is "+c.Limits.Frame.String())
+	case c.NATS == "" && c.Stream.Replicas > 1:
+		return bad("stream.replicas", formatInt(c.Stream.Replicas),
+			"1, unless nats names a cluster: the log in data has one copy")
+	}
+	return nil
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// program is the command line's grammar.
+type program struct {
+	Serve   serveCmd   `cmd:"" default:"withargs" help:"Serve clients and keep the log. This is what happens without a command."`
+	Pub     pubCmd     `cmd:"" help:"Publish to a channel."`
+	Sub     subCmd     `cmd:"" help:"Print the messages of channels as they come."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+const description = `Fairlead is a realtime gateway: every client gets the best transport that its network lets through, and each is a cursor over one durable, ordered log.
+
+The settings of serve come from flags, then from FAIRLEAD_… variables, then from the YAML file of --config.`
+
+// stdio is what a process is given to read and to write.
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// A usageError is the caller's mistake.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// exitCode is the status that a process with the outcome err ends with: 0, or
+// 2 for a mistake in the command line or the settings, or 1 for anything else.
+func exitCode(err error) int {
+	if err == nil {
+		return 0
+	}
+	if _, usage := errors.AsType[usageError](err); usage {
+		return 2
+	}
+	return 1
+}
+
+// run is the program. It returns when the command is done or ctx is, and has
+// written the error that it returns, if any, to std.err. env is the
+// environment in the form of os.Environ.
+func run(ctx context.Context, args, env []string, std stdio) error {
+	err := dispatch(ctx, args, env, std)
+	if err != nil {
+		fmt.Fprintf(std.err, "fairlead: %v\n", err)
+	}
+	return err
+}
+
+func dispatch(ctx context.Context, args, env []string, std stdio) error {
+	sources := &sources{env: environment(env)}
+	command, err := parse(args, sources, std)
+	if err != nil || command == nil {
+		return err
+	}
+	command.BindTo(ctx, (*context.Context)(nil))
+	return command.Run(std)
+}
+
+// helpGiven is thrown by kong's exit, which is how its help ends a process.
+type helpGiven struct{}
+
+// parse makes args, and what the sources add to them, a command ready to run.
+// It returns nil when it has printed the help that was asked for.
+func parse(args []string, sources *sources, std stdio) (command *kong.Context, err error) {
+	defer func() {
+		if thrown := recover(); thrown != nil {
+			if _, ok := thrown.(helpGiven); !ok {
+				panic(thrown)
+			}
+			command, err = nil, nil
+		}
+	}()
+	parser, err := kong.New(new(program),
+		kong.Name("fairlead"),
+		kong.Description(description),
+		kong.Writers(std.out, std.err),
+		kong.Exit(func(int) { panic(helpGiven{}) }),
+		kong.NamedMapper("setting", settingMapper{}),
+		kong.ValueFormatter(helpWithVariable),
+		kong.Resolvers(sources),
+		kong.BindFor(sources),
+	)
+	if err != nil {
+		return nil, err
+	}
+	command, err = parser.Parse(args)
+	// Kong puts a flag's name before what a source found, whatever that is about.
+	if bad, ok := errors.AsType[*settingError](err); ok {
+		return nil, usageError{bad}
+	}
+	if bad, ok := errors.AsType[usageError](err); ok {
+		return nil, bad
+	}
+	if err != nil {
+		return nil, usagef("%w: see fairlead --help", err)
+	}
+	return command, nil
+}
+
+// environment is the variables of env by their names.
+func environment(env []string) map[string]string {
+	variables := make(map[string]string, len(env))
+	for _, entry := range env {
+		if name, value, ok := strings.Cut(entry, "="); ok {
+			variables[name] = value
+		}
+	}
+	return variables
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/fairlead/fairlead/protocol"
+)
+
+// A settingError says which setting is wrong, where it came from, and what it may be.
+type settingError struct {
+	key, value, origin, allowed string
+}
+
+func (e *settingError) Error() string {
+	return fmt.Sprintf("%s is %q, from %s: it must be %s", e.key, e.value, e.origin, e.allowed)
+}
+
+// given is a setting's text with where it stood.
+type given struct{ text, origin string }
+
+// settingMapper decodes every setting of config, from whatever source, so that
+// all of them are checked by the same rules and answered with the same errors.
+type settingMapper struct{}
+
+// Decode implements kong.Mapper.
+func (settingMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
+	token, err := ctx.Scan.PopValue("value")
+	if err != nil {
+		return err
+	}
+	value, ok := token.Value.(given)
+	if !ok {
+		value = given{fmt.Sprint(token.Value), "--" + ctx.Value.Name}
+	}
+	tag := ctx.Value.Tag
+	rule := rule{min: tag.Get("min"), max: tag.Get("max"), oneof: tag.Get("oneof"), form: tag.Get("form")}
+	parsed, err := rule.parse(target.Interface(), value.text)
+	if err != nil {
+		return &settingError{key: tag.Get("key"), value: value.text, origin: value.origin, allowed: err.Error()}
+	}
+	target.Set(reflect.ValueOf(parsed))
+	return nil
+}
+
+// rule is what a setting may be.
+type rule struct{ min, max, oneof, form string }
+
+// parse returns text as a value of like's type. Its error is what is allowed.
+func (r rule) parse(like any, text string) (any, error) {
+	switch like.(type) {
+	case string:
+		return text, r.checkText(text)
+	case int:
+		return within(r, text, strconv.Atoi, "a whole number", "")
+	case size:
+		return within(r, text, parseSize, "a size", ", such as 64MiB, 1GB or plain bytes")
+	case time.Duration:
+		return within(r, text, time.ParseDuration, "a duration", ", such as 90s or 24h")
+	default:
+		panic(fmt.Sprintf("no rule for settings of type %T", like))
+	}
+}
+
+// within is text as parse has it, if that lies within the rule's bounds.
+func within[T int | size | time.Duration](r rule, text string, parse func(string) (T, error), what, example string) (T, error) {
+	low, lowErr := parse(r.min)
+	high, highErr := parse(r.max)
+	if lowErr != nil || highErr != nil {
+		panic("a setting's min and max must be of its type")
+	}
+	value, err := parse(text)
+	if err != nil || value < low || value > high {
+		return 0, fmt.Errorf("%s from %s to %s%s", what, r.min, r.max, example)
+	}
+	return value, nil
+}
+
+func (r rule) checkText(text string) error {
+	if r.oneof != "" {
+		allowed := strings.Split(r.oneof, ",")
+		for _, one := range allowed {
+			if text == one {
+				return nil
+			}
+		}
+		return fmt.Errorf("%s", strings.Join(allowed, " or "))
+	}
+	return forms[r.form](text)
+}
+
+// forms are the texts that have a grammar of their own. Their errors are what is allowed.
+var forms = map[string]func(string) error{
+	"address": func(s string) error {
+		_, port, err := net.SplitHostPort(s)
+		if err == nil {
+			_, err = strconv.ParseUint(port, 10, 16)
+		}
+		if err != nil {
+			return fmt.Errorf("host:port with a port from 0 to 65535, such as 127.0.0.1:8080 or [::1]:8080; without a host it is every address")
+		}
+		return nil
+	},
+	"path": func(s string) error {
+		if strings.TrimSpace(s) == "" || strings.ContainsRune(s, 0) {
+			return fmt.Errorf("a directory, such as ./fairlead-data")
+		}
+		return nil
+	},
+	"nats": func(s string) error {
+		if s == "" {
+			return nil
+		}
+		for part := range strings.SplitSeq(s, ",") {
+			u, err := url.Parse(strings.TrimSpace(part))
+			if err != nil || u.Host == "" || u.Scheme != "nats" && u.Scheme != "tls" && u.Scheme != "ws" && u.Scheme != "wss" {
+				return fmt.Errorf("empty, or URLs of nats://, tls://, ws:// or wss:// with commas between them, such as nats://127.0.0.1:4222")
+			}
+		}
+		return nil
+	},
+	"stream": func(s string) error {
+		if protocol.CheckSession(s) != nil || s == "" { // the same alphabet and length
+			return fmt.Errorf("1 to %d of A-Z a-z 0-9 _ -", protocol.MaxSession)
+		}
+		return nil
+	},
+	"prefix": func(s string) error {
+		if protocol.CheckChannel(s) != nil || strings.Count(s, ".") > 3 {
+			return fmt.Errorf("1 to 4 tokens of A-Z a-z 0-9 _ : @ = + ~ - with dots between them, such as ch")
+		}
+		return nil
+	},
+}

@@ -1,0 +1,78 @@
+package fairlead_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/fairlead/fairlead"
+
+// arrows are the imports that the packages may have of each other. A new arrow
+// is a decision: make it here, and in ARCHITECTURE.md.
+var arrows = map[string][]string{
+	"":             {},
+	"protocol":     {},
+	"broker":       {"protocol"},
+	"gateway/demo": {},
+	"clients/js":   {},
+	"gateway":      {"broker", "protocol", "gateway/demo", "clients/js"},
+	"clients/go":   {"protocol"},
+	"cmd/fairlead": {"broker", "gateway", "clients/go", "protocol"},
+	"bench":        {"clients/go", "protocol"},
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	for _, p := range packages(t) {
+		name := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+		allowed, known := arrows[name]
+		if !known {
+			t.Errorf("the package %q has no place in the arrows: give it one, or put its code where it belongs", name)
+			continue
+		}
+		for _, imported := range p.Imports {
+			other, ours := strings.CutPrefix(imported, module+"/")
+			if ours && !slices.Contains(allowed, other) {
+				t.Errorf("%s imports %s: this arrow is not drawn", name, other)
+			}
+			if name == "protocol" && strings.Contains(strings.SplitN(imported, "/", 2)[0], ".") {
+				t.Errorf("protocol imports %s: it may import the standard library only", imported)
+			}
+		}
+	}
+}
+
+func TestNoPackageIsADrawer(t *testing.T) {
+	for _, p := range packages(t) {
+		if slices.Contains([]string{"util", "utils", "common", "types", "helpers", "misc"}, p.Name) {
+			t.Errorf("%s is called %s: name it after what it is", p.ImportPath, p.Name)
+		}
+	}
+}
+
+type pkg struct {
+	ImportPath, Name string
+	Imports          []string
+}
+
+func packages(t *testing.T) (all []pkg) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Name,Imports", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	decoder := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p pkg
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}

@@ -82,7 +82,11 @@ func (c *Client) post(ctx context.Context, channel string, body []byte, receipt 
 		return err
 	}
 	r.Header.Set("Content-Type", protocol.MediaJSON)
-	return c.call(r, receipt)
+	err = c.call(r, receipt)
+	if err == nil && receipt.ID == (protocol.ID{}) {
+		err = &StatusError{Status: http.StatusOK} // some JSON, but nobody has stored anything
+	}
+	return err
 }
 
 // checkPublication checks what the server would refuse, and gives p a key if it has none.

@@ -90,17 +90,24 @@ func TestWhatIsRefusedIsNotRetried(t *testing.T) {
 func TestAnAnswerOfSomebodyElseIsNoReceipt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, c := newFake(t, Options{})
-		f.refuse = func(w http.ResponseWriter, r *http.Request) bool {
-			fmt.Fprint(w, "<html>log in to the hotel's network")
-			return true
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		if receipt, err := c.Publish(ctx, "chat.1", Text("a")); err == nil {
-			t.Errorf("got %+v", receipt)
-		}
-		if pong, err := c.Ping(ctx); err == nil {
-			t.Errorf("got %+v", pong)
+		for _, answer := range []struct{ media, body string }{
+			{"text/html", "<html>log in to the hotel's network"},
+			{"text/html", `{"id":"a-1"}`},
+			{protocol.MediaJSON, `{}`},
+		} {
+			f.refuse = func(w http.ResponseWriter, r *http.Request) bool {
+				w.Header().Set("Content-Type", answer.media)
+				fmt.Fprint(w, answer.body)
+				return true
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			if receipt, err := c.Publish(ctx, "chat.1", Text("a")); err == nil {
+				t.Errorf("%s: got %+v", answer, receipt)
+			}
+			if pong, err := c.Ping(ctx); err == nil {
+				t.Errorf("%s: got %+v", answer, pong)
+			}
 		}
 	})
 }
@@ -177,6 +184,43 @@ func TestEachMessageOfAStreamArrivesWhenItIsSent(t *testing.T) {
 		}
 		if result, err := s.Close(t.Context()); err != nil || result.Count != 3 {
 			t.Errorf("got %+v, %v", result, err)
+		}
+	})
+}
+
+func TestAnIdleStreamEndsItsRequestInOrderBeforeTheServerDoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, c := newFake(t, Options{})
+		uploads, broken := 0, 0
+		f.refuse = func(w http.ResponseWriter, r *http.Request) bool {
+			uploads++
+			begun := time.Now()
+			f.upload(w, r)
+			if r.Context().Err() != nil || time.Since(begun) > uploadAge {
+				broken++
+			}
+			return true
+		}
+		s, err := c.PublishStream("chat.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 40 { // half a minute of many, then of few
+			if err := s.Send(t.Context(), Text("x")); err != nil {
+				t.Fatal(err)
+			}
+			if i < 32 {
+				time.Sleep(time.Second)
+			} else {
+				time.Sleep(2 * uploadIdle)
+			}
+		}
+		result, err := s.Close(t.Context())
+		if err != nil || result.Count != 40 || len(f.log) != 40 {
+			t.Errorf("got %+v, %v", result, err)
+		}
+		if uploads != 9 || broken != 0 {
+			t.Errorf("%d uploads, of which %d broke", uploads, broken)
 		}
 	})
 }

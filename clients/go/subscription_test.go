@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -106,6 +109,31 @@ func TestEachTransportDeliversHistoryAndWhatFollows(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestPollsWaitAtTheServerAndTheFirstDoesNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, c := newFake(t, Options{Transports: []protocol.Transport{protocol.Poll}})
+		sub := follow(t, c, protocol.Start{})
+		begun := time.Now()
+		sub.attached()
+		if took := time.Since(begun); took != 0 {
+			t.Errorf("attached after %v", took)
+		}
+		time.AfterFunc(70*time.Second, func() { f.publish("a") })
+		sub.until(1, time.Hour)
+		sub.want("a", "+poll")
+		if took := time.Since(begun); took != 70*time.Second {
+			t.Errorf("the message took %v", took)
+		}
+		var waits []float64
+		for _, h := range f.hellos {
+			waits = append(waits, *h.Wait)
+		}
+		if got := fmt.Sprint(waits); got != "[0 20 20 20 20]" { // 20 s is what the server allows
+			t.Errorf("waited %s seconds", got)
+		}
+	})
 }
 
 func TestFromNowMeansFromTheFirstAttached(t *testing.T) {
@@ -421,22 +449,95 @@ func TestASlowReaderKeepsItsAttachmentAndLosesNothing(t *testing.T) {
 }
 
 func TestCloseEndsNextAndEveryGoroutine(t *testing.T) {
+	for range 50 { // Close races with what it ends
+		synctest.Test(t, func(t *testing.T) {
+			_, c := newFake(t, Options{})
+			sub := follow(t, c, protocol.Start{})
+			sub.attached()
+			ended := make(chan error)
+			go func() {
+				_, err := sub.sub.Next(context.Background())
+				ended <- err
+			}()
+			synctest.Wait()
+			sub.sub.Close()
+			if err := <-ended; !errors.Is(err, ErrClosed) {
+				t.Errorf("got %v, want %v", err, ErrClosed)
+			}
+			if _, err := sub.sub.Next(t.Context()); !errors.Is(err, ErrClosed) {
+				t.Errorf("got %v, want %v", err, ErrClosed)
+			}
+		})
+	}
+}
+
+// TestAFrameThatIsThereBeatsTheSilenceBeforeIt is a laptop that wakes up.
+func TestAFrameThatIsThereBeatsTheSilenceBeforeIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, c := newFake(t, Options{})
-		sub := follow(t, c, protocol.Start{})
-		sub.attached()
-		ended := make(chan error)
-		go func() {
-			_, err := sub.sub.Next(context.Background())
-			ended <- err
-		}()
-		synctest.Wait()
-		sub.sub.Close()
-		if err := <-ended; !errors.Is(err, ErrClosed) {
-			t.Errorf("got %v, want %v", err, ErrClosed)
-		}
-		if _, err := sub.sub.Next(t.Context()); !errors.Is(err, ErrClosed) {
-			t.Errorf("got %v, want %v", err, ErrClosed)
+		for range 100 {
+			a := &attachment{transport: protocol.Poll, wait: -pollSlack, arrivals: make(chan arrival)}
+			go func() { a.arrivals <- arrival{frame: frame{op: protocol.OpBeat}} }()
+			synctest.Wait()
+			if got, err := a.take(t.Context()); err != nil || got.err != nil {
+				t.Fatalf("got %v, %v", got.err, err)
+			}
 		}
 	})
+}
+
+func TestASessionThatIsGoneIsNotAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, c := newFake(t, Options{Transports: []protocol.Transport{protocol.SSE}})
+		f.fault = func(_ protocol.Transport, n int, out *outlet) bool {
+			switch n {
+			case 1:
+				_ = f.open(out)
+				f.welcome(out)
+				return true
+			case 2:
+				problem(out.w, &protocol.Error{Code: protocol.Gone, Message: "attach anew"})
+				return true
+			}
+			return false
+		}
+		sub := follow(t, c, protocol.Start{})
+		sub.attached()
+		f.publish("a")
+		sub.until(1, time.Minute)
+		for i, want := range []string{"", "s1", ""} {
+			if got := f.hellos[i].Session; got != want {
+				t.Errorf("attach %d was for the session %q, want %q", i, got, want)
+			}
+		}
+	})
+}
+
+func TestTheEndOfAnAttachmentIsJudged(t *testing.T) {
+	dial := &net.OpError{Op: "dial", Err: errors.New("refused")}
+	for _, c := range []struct {
+		name         string
+		err          error
+		proven, left bool
+		want         verdict
+	}{
+		{"the end of a good one", io.EOF, true, false, lost},
+		{"silence of a good one", errSilent, true, false, lost},
+		{"after a goaway", io.EOF, true, true, over},
+		{"after a goaway before the proof", io.EOF, false, true, over},
+		{"no connection", &url.Error{Op: "Post", Err: dial}, false, false, away},
+		{"no proof", errSilent, false, false, blocked},
+		{"a proxy's refusal", &StatusError{Status: 403}, false, false, blocked},
+		{"a proxy's fault", &StatusError{Status: 502}, false, false, failed},
+		{"half a poll", errNoPoll, false, false, blocked},
+		{"a full log", &protocol.Error{Code: protocol.Unavailable}, true, false, unwell},
+		{"too often", &protocol.Error{Code: protocol.RateLimited}, false, false, unwell},
+		{"not offered", &protocol.Error{Code: "not_acceptable"}, false, false, refused},
+		{"a forgotten session", &protocol.Error{Code: protocol.Gone}, true, false, forgotten},
+		{"a bad channel", &protocol.Error{Code: protocol.BadRequest}, false, false, fatal},
+		{"a code of a later version", &protocol.Error{Code: "expired"}, false, false, fatal},
+	} {
+		if got := judge(c.err, c.proven, c.left); got != c.want {
+			t.Errorf("%s is judged %d, want %d", c.name, got, c.want)
+		}
+	}
 }

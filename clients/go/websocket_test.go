@@ -1,0 +1,84 @@
+package fairlead
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
+
+	"github.com/fairlead/fairlead/protocol"
+)
+
+// TestAnUpgradeBySomebodyElseIsNoWebSocket answers 101 to what it does not understand.
+func TestAnUpgradeBySomebodyElseIsNoWebSocket(t *testing.T) {
+	for _, header := range []string{
+		"Sec-WebSocket-Accept: nonsense\r\nSec-WebSocket-Protocol: fairlead.v1\r\n",
+		"Sec-WebSocket-Protocol: fairlead.v1\r\n",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f, c := newFake(t, Options{})
+			f.publish("a")
+			f.fault = func(transport protocol.Transport, _ int, out *outlet) bool {
+				if transport != protocol.WebSocket {
+					return false
+				}
+				conn, buffered, _ := http.NewResponseController(out.w).Hijack()
+				fmt.Fprintf(buffered, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n%s\r\n", header)
+				_ = buffered.Flush()
+				_, _ = io.Copy(io.Discard, conn)
+				conn.Close()
+				return true
+			}
+			begun := time.Now()
+			sub := follow(t, c, fromStart)
+			sub.until(1, time.Minute)
+			sub.want("a", "-websocket +sse")
+			if took := time.Since(begun); took > time.Second {
+				t.Errorf("took %v", took)
+			}
+		})
+	}
+}
+
+func TestPingsAreAnsweredAndFragmentsAndBinariesAreNoTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, c := newFake(t, Options{})
+		f.publish("a")
+		var pong ws.Frame
+		f.fault = func(_ protocol.Transport, _ int, out *outlet) bool {
+			if f.open(out) != nil {
+				return true
+			}
+			f.welcome(out)
+			_ = ws.WriteFrame(out.conn, ws.NewPingFrame([]byte("ping")))
+			pong, _ = ws.ReadFrame(out.conn)
+			_ = ws.WriteFrame(out.conn, ws.NewBinaryFrame([]byte("what is this?")))
+			b := f.log[0].Wire().JSON()
+			_ = ws.WriteFrame(out.conn, ws.NewFrame(ws.OpText, false, b[:10]))
+			_ = ws.WriteFrame(out.conn, ws.NewFrame(ws.OpContinuation, true, b[10:]))
+			out.await()
+			return true
+		}
+		sub := follow(t, c, fromStart)
+		sub.until(1, time.Minute)
+		sub.want("a", "+websocket")
+		if got := ws.UnmaskFrame(pong); got.Header.OpCode != ws.OpPong || string(got.Payload) != "ping" {
+			t.Errorf("got %+v", pong)
+		}
+	})
+}
+
+func TestAClosingHandshakeInOrderIsNoError(t *testing.T) {
+	for code, inOrder := range map[ws.StatusCode]bool{1000: true, 1012: true, 1011: false, 4400: false} {
+		err := closeError(wsutil.ClosedError{Code: code, Reason: "why"})
+		if (err == io.EOF) != inOrder || !inOrder && !strings.Contains(err.Error(), "why") {
+			t.Errorf("%d is %v", code, err)
+		}
+	}
+}

@@ -45,6 +45,8 @@ type Options struct {
 	PublishTimeout time.Duration // how long an acknowledgement is waited for: 5 s
 
 	Logger *slog.Logger // slog.Default()
+
+	free func(dir string) (int64, error) // the room on the disk; other than freeBytes in tests
 }
 
 func (o Options) withDefaults() Options {
@@ -61,6 +63,9 @@ func (o Options) withDefaults() Options {
 	o.MaxMessage = cmp.Or(o.MaxMessage, 256<<10)
 	o.PublishTimeout = cmp.Or(o.PublishTimeout, 5*time.Second)
 	o.Logger = cmp.Or(o.Logger, slog.Default())
+	if o.free == nil {
+		o.free = freeBytes
+	}
 	return o
 }
 
@@ -85,8 +90,10 @@ type Broker struct {
 	catchUps  *catchUps
 	stats     Stats
 
-	stop context.CancelFunc // ends what runs in background
-	wg   sync.WaitGroup     // waits for it
+	relay      *nats.Subscription // nil without Relay
+	background context.Context    // of everything that runs until Close
+	stop       context.CancelFunc // ends it
+	wg         sync.WaitGroup     // waits for it
 }
 
 // Open starts the embedded server, or connects to the external one, makes sure
@@ -99,17 +106,19 @@ func Open(ctx context.Context, options Options) (*Broker, error) {
 		options: options,
 		node:    strings.ToLower(rand.Text()[:10]),
 		log:     options.Logger,
-		stop:    stop,
+
+		background: background,
+		stop:       stop,
 	}
-	if err := b.open(ctx, background); err != nil {
+	if err := b.open(ctx); err != nil {
 		return nil, errors.Join(err, b.Close(ctx))
 	}
 	return b, nil
 }
 
-func (b *Broker) open(ctx, background context.Context) error {
+func (b *Broker) open(ctx context.Context) error {
 	if b.options.URL == "" {
-		if err := b.openServer(background); err != nil {
+		if err := b.openServer(); err != nil {
 			return err
 		}
 	}
@@ -122,15 +131,15 @@ func (b *Broker) open(ctx, background context.Context) error {
 	}
 	b.tail = newTail(config.epoch, b.options.TailBytes)
 	b.catchUps = newCatchUps(b, b.options.CatchUps)
-	b.wg.Go(func() { b.catchUps.run(background) })
+	b.wg.Go(func() { b.catchUps.run(b.background) })
 	if b.follower, err = startFollower(ctx, b, state); err != nil {
 		return err
 	}
-	b.wg.Go(func() { b.follower.trim(background) })
+	b.wg.Go(func() { b.follower.trim(b.background) })
 	return nil
 }
 
-func (b *Broker) openServer(background context.Context) error {
+func (b *Broker) openServer() error {
 	lock, err := lockDirectory(b.options.Dir)
 	if err != nil {
 		return err
@@ -139,8 +148,8 @@ func (b *Broker) openServer(background context.Context) error {
 	if b.server, err = startServer(b.options, b.node); err != nil {
 		return err
 	}
-	b.disk = newDisk(b.options.Dir, b.options.DiskReserve, b.log)
-	b.wg.Go(func() { b.disk.watch(background, b.server) })
+	b.disk = newDisk(b.options)
+	b.wg.Go(func() { b.disk.watch(b.background, b.server) })
 	return nil
 }
 
@@ -189,6 +198,9 @@ func (b *Broker) Close(ctx context.Context) error {
 	b.stop()
 	if b.follower != nil {
 		b.follower.close()
+	}
+	if b.relay != nil {
+		_ = b.relay.Unsubscribe() // it fails if the connection has closed, and then it has ended
 	}
 	done := make(chan struct{})
 	go func() { // ends with b.wg, whatever becomes of ctx

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -266,15 +267,14 @@ func TestIDsSurviveARestart(t *testing.T) {
 
 func TestPublishingStopsBeforeTheDiskIsFullAndGoesOnByItself(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		b := open(t, Options{DiskReserve: 1 << 20})
-		free := int64(3 << 20)
-		b.disk.free = func() (int64, error) { return free, nil }
-		b.disk.look()
+		var free atomic.Int64
+		free.Store(3 << 20)
+		b := open(t, Options{DiskReserve: 1 << 20, free: func(string) (int64, error) { return free.Load(), nil }})
 		publish(t, b, "a", 1)
 		r := newReader(t, b)
 		subscribe(t, r, "a", earliest())
 
-		free = 1<<20 - 1
+		free.Store(1<<20 - 1)
 		time.Sleep(diskInterval)
 		synctest.Wait()
 		_, err := b.Publish(t.Context(), Publication{Channel: "a"})
@@ -286,7 +286,7 @@ func TestPublishingStopsBeforeTheDiskIsFullAndGoesOnByItself(t *testing.T) {
 		}
 		equal(t, "reads go on", collect(t, r, 1), []string{"1"})
 
-		free = 3 << 20
+		free.Store(3 << 20)
 		time.Sleep(diskInterval)
 		synctest.Wait()
 		publish(t, b, "a", 2)

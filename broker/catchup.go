@@ -3,10 +3,13 @@ package broker
 import (
 	"context"
 	"math"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats-server/v2/server/gsl"
 
 	"github.com/fairlead/fairlead/protocol"
 )
@@ -41,12 +44,12 @@ func (r *Reader) join() bool {
 	}
 	if from >= t.floor {
 		r.b.stats.fromTail.Add(1)
-		found, through := t.scan(from, batchMessages, func(e *Entry) bool { return wanted(behind, e) })
+		found, through := t.scan(from, newSieve(behind))
 		r.fill(found, through, bound)
 		return true
 	}
 	r.fetching = true
-	r.b.catchUps.ask(&catchUp{reader: r, round: r.round, behind: behind, from: from, bound: bound, head: t.head})
+	r.b.catchUps.ask(&catchUp{reader: r, round: r.round, behind: behind, from: from, bound: bound, known: t.floor + (t.head-t.floor+1)/2})
 	return false
 }
 
@@ -78,6 +81,8 @@ func (r *Reader) findBehind() (behind []span, bound uint64) {
 func (r *Reader) enterWindows() {
 	r.joined, r.parked = true, false
 	r.pos = r.b.tail.head
+	clear(r.ready) // the follower may have put some there that had no places yet
+	r.ready = r.ready[:0]
 	for _, f := range r.follows {
 		r.pos = min(r.pos, f.after)
 		f.next = f.window.after(f.after)
@@ -125,14 +130,35 @@ func (s *span) matches(channel string) bool {
 	return channel == s.name
 }
 
-// wanted tells whether one of spans has still to be served e.
-func wanted(spans []span, e *Entry) bool {
-	for i := range spans {
-		if e.Seq > spans[i].after && spans[i].matches(e.Channel) {
-			return true
+// A sieve picks the entries that some spans have still to be served. With
+// 1,000 of them it costs a microsecond an entry, not a hundred.
+type sieve struct {
+	channels map[string]uint64 // to where they are served
+	patterns *gsl.GenericSublist[uint64]
+}
+
+func newSieve(spans []span) *sieve {
+	s := &sieve{channels: make(map[string]uint64)}
+	for _, span := range spans {
+		if !span.wild {
+			s.channels[span.name] = span.after
+			continue
 		}
+		if s.patterns == nil {
+			s.patterns = gsl.NewSublist[uint64]()
+		}
+		_ = s.patterns.Insert(span.name, span.after) // a valid pattern is a valid subject
 	}
-	return false
+	return s
+}
+
+func (s *sieve) wants(e *Entry) bool {
+	after, wants := s.channels[e.Channel]
+	wants = wants && e.Seq > after
+	if !wants && s.patterns != nil {
+		s.patterns.Match(e.Channel, func(after uint64) { wants = wants || e.Seq > after })
+	}
+	return wants
 }
 
 // catchUp is a reader's wish for a part of the stored log.
@@ -142,7 +168,11 @@ type catchUp struct {
 	behind []span
 	from   uint64
 	bound  uint64
-	head   uint64 // of the tail when it was asked: the stored log reaches at least as far
+
+	// The stored log is taken to reach at least this far: the middle of the
+	// tail. JetStream may answer from a replica that lags behind; and while it
+	// answers the tail moves on, and must still reach back to here then.
+	known uint64
 }
 
 // catchUps serves wishes in the order in which they came, a few at a time:
@@ -155,6 +185,8 @@ type catchUps struct {
 	mu    sync.Mutex // guards the following
 	queue []*catchUp // at most one of each reader
 	more  chan struct{}
+
+	failing atomic.Bool // that the stored log cannot be read was said
 }
 
 func newCatchUps(b *Broker, workers int) *catchUps {
@@ -163,9 +195,16 @@ func newCatchUps(b *Broker, workers int) *catchUps {
 
 func (c *catchUps) ask(wish *catchUp) {
 	c.mu.Lock()
-	c.queue = append(c.queue, wish)
-	c.mu.Unlock()
-	c.signal()
+	defer c.mu.Unlock()
+	r := wish.reader
+	switch {
+	case r.asked == nil:
+		r.asked = wish
+		c.queue = append(c.queue, wish)
+		c.signal()
+	case r.asked.round < wish.round:
+		*r.asked = *wish // it changed its mind: it keeps its place
+	}
 }
 
 func (c *catchUps) signal() {
@@ -182,6 +221,7 @@ func (c *catchUps) next() *catchUp {
 		return nil
 	}
 	wish := c.queue[0]
+	wish.reader.asked = nil
 	c.queue[0] = nil
 	c.queue = c.queue[1:]
 	if len(c.queue) > 0 {
@@ -224,46 +264,60 @@ func (c *catchUps) serve(ctx context.Context, wish *catchUp) {
 	defer cancel()
 	c.b.stats.fromLog.Add(1)
 	part, err := c.b.read(ctx, filtersOf(wish.behind), wish.from+1, batchMessages, batchBytes)
-	if err != nil {
-		if ctx.Err() == nil || context.Cause(ctx) == context.DeadlineExceeded {
-			c.b.log.Warn("the stored log cannot be read: its reader waits", "error", err)
-			time.AfterFunc(retryInterval, func() { c.ask(wish) })
-		}
+	if c.b.background.Err() != nil {
 		return
 	}
-	through := wish.head
-	if part.more {
-		through = part.entries[len(part.entries)-1].Seq
-	} else if n := len(part.entries); n > 0 {
-		through = max(through, part.entries[n-1].Seq)
+	if c.failing.Swap(err != nil) != (err != nil) {
+		c.sayFailing(err)
 	}
-	found, through := c.b.withGaps(wish.behind, part, through)
+	if err != nil {
+		time.AfterFunc(retryInterval, func() { c.ask(wish) })
+		return
+	}
+	through := max(wish.known, part.first-1)
+	if n := len(part.entries); n > 0 {
+		last := part.entries[n-1].Seq
+		if part.more {
+			through = last
+		}
+		through = max(through, last)
+	}
+	s := newSieve(wish.behind)
+	// What was read while retention removed around it is not all there was.
+	found := slices.DeleteFunc(part.entries, func(e *Entry) bool { return e.Seq < part.first || !s.wants(e) })
 
 	r.mu.Lock()
 	if r.round == wish.round {
 		r.fetching = false
+		r.tellGaps(part.first)
 		r.fill(found, through, max(wish.bound, part.first-1))
 	}
 	r.mu.Unlock()
 	r.wake()
 }
 
-// withGaps puts a gap for each follow in place of what retention removed
-// before the log was read.
-func (b *Broker) withGaps(behind []span, part part, through uint64) ([]*Entry, uint64) {
-	var found []*Entry
-	for _, s := range behind {
-		if s.after+1 < part.first && !(s.earliest && s.after == 0) {
-			found = append(found, b.gap(s.name, protocol.Cursor{b.id(s.after)}, part.first-1, protocol.GapRetention))
-		}
+// sayFailing logs that reading the stored log begins to fail, or works again: once, not for each reader.
+func (c *catchUps) sayFailing(err error) {
+	if err != nil {
+		c.b.log.Warn("the stored log cannot be read: the readers that need it wait", "error", err)
+	} else {
+		c.b.log.Info("the stored log can be read again")
 	}
-	for _, e := range part.entries {
-		// What was read while retention removed around it is not all there was.
-		if e.Seq >= part.first && wanted(behind, e) {
-			found = append(found, e)
+}
+
+// tellGaps owes each follow that is behind a gap in place of what retention
+// removed before the log was read, and takes it past that. The caller holds mu.
+func (r *Reader) tellGaps(first uint64) {
+	for _, f := range r.follows {
+		if !f.behind || f.after+1 >= first {
+			continue
 		}
+		if !f.earliest || f.after > 0 {
+			gap := r.b.gap(f.name, protocol.Cursor{r.b.id(f.after)}, first-1, protocol.GapRetention)
+			r.notices = append(r.notices, notice{gap, f.name, f.after})
+		}
+		f.after = first - 1
 	}
-	return found, max(through, part.first-1)
 }
 
 // gap is an entry that tells one reader of missing messages, and counts it.

@@ -26,8 +26,8 @@ type disk struct {
 	refused atomic.Uint64
 }
 
-func newDisk(dir string, reserve int64, log *slog.Logger) *disk {
-	d := &disk{reserve: reserve, log: log, free: func() (int64, error) { return freeBytes(dir) }}
+func newDisk(o Options) *disk {
+	d := &disk{reserve: o.DiskReserve, log: o.Logger, free: func() (int64, error) { return o.free(o.Dir) }}
 	d.look()
 	return d
 }

@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,7 +26,7 @@ type follower struct {
 
 	target uint64        // the stream's end when the follower began
 	warm   chan struct{} // closed when it got there
-	once   sync.Once
+	live   bool          // it is closed; owned by receive once that is called
 }
 
 // startFollower starts a follower and waits until it has caught up with the stream as
@@ -54,9 +53,11 @@ func startFollower(ctx context.Context, b *Broker, state jetstream.StreamState) 
 	if err != nil {
 		return nil, fmt.Errorf("broker: follow stream %s: %w", b.options.Stream, err)
 	}
-	if state.LastSeq < from || state.Msgs == 0 {
+	if info, err := consumer.Info(ctx); err != nil {
+		return nil, fmt.Errorf("broker: follow stream %s: %w", b.options.Stream, err)
+	} else if info.NumPending == 0 { // also if the last messages were deleted
 		b.tail.head = max(b.tail.head, state.LastSeq)
-		f.isWarm()
+		f.begin()
 	}
 	f.consume, err = consumer.Consume(f.receive, jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 		b.log.Warn("following the log was interrupted", "error", err)
@@ -66,14 +67,22 @@ func startFollower(ctx context.Context, b *Broker, state jetstream.StreamState) 
 	}
 	select {
 	case <-f.warm:
-		return f, nil
 	case <-ctx.Done():
 		f.close()
 		return nil, fmt.Errorf("broker: read the end of stream %s: %w", b.options.Stream, context.Cause(ctx))
 	}
+	if err := f.look(ctx); err != nil { // holes until now are behind the first sequence, or purged
+		f.close()
+		return nil, err
+	}
+	return f, nil
 }
 
-func (f *follower) isWarm() { f.once.Do(func() { close(f.warm) }) }
+// begin says that the tail reaches to the stream's end, and may be read.
+func (f *follower) begin() {
+	f.live = true
+	close(f.warm)
+}
 
 // receive is called with one message at a time, in the log's order.
 func (f *follower) receive(msg jetstream.Msg) {
@@ -84,17 +93,18 @@ func (f *follower) receive(msg jetstream.Msg) {
 	}
 	t := f.b.tail
 	seq := meta.Sequence.Stream
-	if seq > t.head+1 {
+	if seq > t.head+1 && f.live {
 		f.checkHole(seq)
 	}
 	e, ok := f.b.entry(record{seq, meta.Timestamp, msg.Subject(), msg.Headers(), msg.Data()})
 	if ok {
 		t.append(e)
 	} else {
+		f.b.stats.unreadable.Add(1)
 		t.skip(seq)
 	}
-	if seq >= f.target || meta.NumPending == 0 {
-		f.isWarm()
+	if !f.live && (seq >= f.target || meta.NumPending == 0) {
+		f.begin()
 	}
 }
 
@@ -123,19 +133,21 @@ func (f *follower) trim(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		f.look(ctx)
+		_ = f.look(ctx) // if it failed, the connection's handlers have said so
 	}
 }
 
-func (f *follower) look(ctx context.Context) {
+// look finds out what retention has removed, and takes it from the tail.
+func (f *follower) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	state, err := f.b.state(ctx)
 	if err != nil {
-		return // the connection's handlers have said so
+		return err
 	}
 	f.first.Store(state.FirstSeq)
 	f.b.tail.trim(state.FirstSeq)
+	return nil
 }
 
 func (f *follower) close() {

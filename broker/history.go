@@ -14,7 +14,7 @@ type Page struct {
 	Gap      *protocol.Gap   // messages that the page would hold are not in the log any more
 }
 
-// History reads a page of at most limit messages.
+// History reads a page of at most limit messages, which must be 1 or more.
 func (b *Broker) History(ctx context.Context, channel string, r protocol.Range, limit int) (Page, error) {
 	if err := protocol.CheckChannel(channel); err != nil {
 		return Page{}, err
@@ -41,9 +41,8 @@ func (b *Broker) pageAfter(ctx context.Context, channel string, cursor protocol.
 		return Page{}, err
 	}
 	if gap != nil {
-		seq, ok := cursor.In(b.Epoch())
 		page.Gap = &protocol.Gap{From: cursor, To: b.id(s.after), Reason: protocol.GapReplaced}
-		if ok && seq > s.after {
+		if _, ok := cursor.In(b.Epoch()); ok {
 			page.Gap.Reason = protocol.GapAhead
 		}
 	}
@@ -53,8 +52,12 @@ func (b *Broker) pageAfter(ctx context.Context, channel string, cursor protocol.
 		if entries, first, err = b.readPage(ctx, channel, s.after+1, everything, limit+1); err != nil {
 			return Page{}, err
 		}
-		if s.after+1 < first && !s.earliest {
-			page.Gap = &protocol.Gap{From: protocol.Cursor{b.id(s.after)}, To: b.id(first - 1), Reason: protocol.GapRetention}
+		switch {
+		case s.after+1 >= first || s.earliest:
+		case page.Gap != nil: // of another log, whose place this one takes from its first message on
+			page.Gap.To = b.id(first - 1)
+		default:
+			page.Gap = &protocol.Gap{From: cursor, To: b.id(first - 1), Reason: protocol.GapRetention}
 		}
 	}
 	if len(entries) > limit {
@@ -98,6 +101,7 @@ func (b *Broker) lastPage(ctx context.Context, channel string, before uint64, li
 func (b *Broker) put(page *Page, entries []*Entry) {
 	for _, e := range entries {
 		if e.Gap {
+			page.Messages = nil // read while the purge was under way
 			page.Gap = &protocol.Gap{From: protocol.Cursor{}, To: b.id(e.Seq), Reason: protocol.GapPurged}
 			continue
 		}

@@ -47,45 +47,80 @@ func (b *Broker) read(ctx context.Context, filters []string, from uint64, limit,
 		return part{}, err
 	}
 	defer b.forget(consumer)
-	p := part{more: consumer.CachedInfo().NumPending > 0}
-	size := 0
-	var expect uint64 = 1 // the consumer's own sequence
-	for p.more && len(p.entries) < limit && size < bytes {
-		batch, err := consumer.FetchNoWait(min(limit-len(p.entries), 64))
-		if err != nil {
+	f := fetching{b: b, consumer: consumer, part: part{more: consumer.CachedInfo().NumPending > 0}}
+	for f.more && len(f.entries) < limit && f.size < bytes {
+		if err := f.fetch(ctx, min(limit-len(f.entries), fetchMessages), bytes); err != nil {
 			return part{}, fmt.Errorf("broker: read the log: %w", err)
-		}
-		got := 0
-		for msg := range batch.Messages() {
-			meta, err := msg.Metadata()
-			if err != nil {
-				return part{}, fmt.Errorf("broker: read the log: %w", err)
-			}
-			if meta.Sequence.Consumer != expect {
-				return part{}, errors.New("broker: read the log: a message was lost on its way from NATS")
-			}
-			expect++
-			got++
-			p.more = meta.NumPending > 0
-			if e, ok := b.entry(record{meta.Sequence.Stream, meta.Timestamp, msg.Subject(), msg.Headers(), msg.Data()}); ok {
-				p.entries = append(p.entries, e)
-				size += e.size()
-			}
-		}
-		if err := batch.Error(); err != nil {
-			return part{}, fmt.Errorf("broker: read the log: %w", err)
-		}
-		if got == 0 {
-			p.more = false
 		}
 	}
 	state, err := b.state(ctx)
 	if err != nil {
 		return part{}, err
 	}
-	p.first = state.FirstSeq
-	p.more = p.more && len(p.entries) > 0
-	return p, nil
+	f.first = state.FirstSeq
+	f.more = f.more && len(f.entries) > 0
+	return f.part, nil
+}
+
+// fetchMessages is how many messages JetStream is asked for at a time.
+const fetchMessages = 64
+
+// fetching is a read under way.
+type fetching struct {
+	part
+	b        *Broker
+	consumer jetstream.Consumer
+	got      uint64 // messages, also those that are none of a channel: the consumer's sequence
+	size     int    // of the entries
+}
+
+// fetch gets up to n messages more, and keeps them until they have that many bytes.
+func (f *fetching) fetch(ctx context.Context, n, bytes int) error {
+	batch, err := f.consumer.FetchNoWait(n)
+	if err != nil {
+		return err
+	}
+	before := f.got
+	for msg := range batch.Messages() {
+		meta, err := msg.Metadata()
+		if err != nil {
+			return err
+		}
+		f.got++
+		if meta.Sequence.Consumer != f.got {
+			return errors.New("a message was lost on its way from NATS")
+		}
+		if f.size >= bytes {
+			f.more = true // it is left for the next read
+			continue
+		}
+		f.more = meta.NumPending > 0
+		if e, ok := f.b.entry(record{meta.Sequence.Stream, meta.Timestamp, msg.Subject(), msg.Headers(), msg.Data()}); ok {
+			f.entries = append(f.entries, e)
+			f.size += e.size()
+		}
+	}
+	if err := batch.Error(); err != nil {
+		return err
+	}
+	if f.got > before {
+		return nil
+	}
+	return f.nothingCame(ctx)
+}
+
+// nothingCame finds out whether what was to come was removed meanwhile, or the
+// server was only slow: the fetch gives up after a second, without an error.
+func (f *fetching) nothingCame(ctx context.Context) error {
+	info, err := f.consumer.Info(ctx)
+	if err != nil {
+		return err
+	}
+	if info.NumPending > 0 || info.Delivered.Consumer != f.got {
+		return errors.New("the messages do not come")
+	}
+	f.more = false
+	return nil
 }
 
 // consumer makes a consumer of the stored log from a sequence on.
@@ -157,15 +192,19 @@ func (b *Broker) seekBack(ctx context.Context, filter string, end uint64, n int)
 	if err != nil {
 		return 0, err
 	}
+	state, err := b.state(ctx)
+	if err != nil {
+		return 0, err
+	}
 	// There are more than n in [low, end), and at most n in [high, end).
-	low, high := max(b.follower.first.Load(), 1), end
+	low, high := min(state.FirstSeq, end), end
 	total, err := b.count(ctx, filter, low)
 	if err != nil {
 		return 0, err
 	}
 	inLow, inHigh := int64(total)-int64(after), int64(0)
 	if inLow <= int64(n) {
-		return min(low, end), nil
+		return low, nil
 	}
 	for step := 0; high-low > 1 && inHigh < int64(n); step++ {
 		middle := low + (high-low)/2

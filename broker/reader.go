@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/fairlead/fairlead/protocol"
@@ -20,9 +21,11 @@ type Reader struct {
 	notify func()        // what wakes the owner
 	wakes  chan struct{} // what wakes Next, if there is no notify
 
+	asked *catchUp // what waits in the queue; guarded by catchUps.mu
+
 	mu      sync.Mutex // guards the following
 	follows []*follow
-	notices []*Entry // to be handed out before anything else
+	notices []notice // to be handed out before anything else; a few of each follow
 	closed  bool
 
 	// Catching up. What was found for the follows that are behind, and is to be handed out.
@@ -52,6 +55,13 @@ type follow struct {
 	ready  bool   // it is in reader.ready
 }
 
+// notice is an entry for this reader alone.
+type notice struct {
+	*Entry
+	name string // of the subscription
+	from uint64 // everything after this is not served before the notice is handed out
+}
+
 // NewReader makes a reader without subscriptions. notify, if it is not nil, is
 // called after TryNext found nothing, when there may be something. It is
 // called from the follower: it must not block, nor call the reader. The caller
@@ -78,8 +88,8 @@ func (r *Reader) wake() {
 // Subscribe adds a subscription to a channel or pattern, or moves the one that
 // there is, and returns the position from which it is served: everything after
 // it follows. It fails with an error for the client. ctx bounds a look at the
-// stored log, which a rewind beyond the tail needs. TryNext should be called
-// afterwards: nobody is woken for what is there already.
+// stored log, which a rewind beyond the tail needs. An owner that waits for its
+// notify gets it; any other should call TryNext afterwards.
 func (r *Reader) Subscribe(ctx context.Context, name string, start protocol.Start) (protocol.Cursor, error) {
 	return r.subscribe(ctx, name, start, false)
 }
@@ -95,7 +105,7 @@ func (r *Reader) subscribe(ctx context.Context, name string, start protocol.Star
 	if err := protocol.CheckPattern(name); err != nil {
 		return nil, err
 	}
-	span, notice, err := r.b.resolve(ctx, name, start)
+	span, gap, err := r.b.resolve(ctx, name, start)
 	if err != nil {
 		return nil, err
 	}
@@ -103,36 +113,53 @@ func (r *Reader) subscribe(ctx context.Context, name string, start protocol.Star
 	if span.earliest {
 		at = protocol.Cursor{}
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return nil, errGone()
-	}
-	r.settle()
-	t := r.b.tail
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	r.drop(name)
-	f := &follow{reader: r, span: span}
-	r.follows = append(r.follows, f)
-	t.enter(f)
+	var notices []notice
 	if announce {
-		r.notices = append(r.notices, &Entry{Seq: span.after, Channel: name, Wire: protocol.Subscribed(name, at)})
+		announced := &Entry{Seq: span.after, Channel: name, Wire: protocol.Subscribed(name, at)}
+		notices = append(notices, notice{announced, name, span.after})
 	}
-	if notice != nil {
-		r.notices = append(r.notices, notice)
+	if gap != nil {
+		notices = append(notices, notice{gap, name, span.after})
+	}
+	if err := r.follow(span, notices); err != nil {
+		return nil, err
 	}
 	return at, nil
+}
+
+// follow adds a subscription in place of one with the same name.
+func (r *Reader) follow(s span, notices []notice) error {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return errGone()
+	}
+	waiting := r.settle()
+	r.b.tail.mu.Lock()
+	r.drop(s.name)
+	f := &follow{reader: r, span: s}
+	r.follows = append(r.follows, f)
+	r.b.tail.enter(f)
+	r.b.tail.mu.Unlock()
+	r.notices = append(r.notices, notices...)
+	r.mu.Unlock()
+	if waiting {
+		r.wake()
+	}
+	return nil
 }
 
 // Unsubscribe ends a subscription; to one that there is not it does nothing.
 func (r *Reader) Unsubscribe(name string) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.settle()
+	waiting := r.settle()
 	r.b.tail.mu.Lock()
-	defer r.b.tail.mu.Unlock()
 	r.drop(name)
+	r.b.tail.mu.Unlock()
+	r.mu.Unlock()
+	if waiting {
+		r.wake() // it stands nowhere until TryNext is called
+	}
 }
 
 // Len is the number of subscriptions.
@@ -142,7 +169,7 @@ func (r *Reader) Len() int {
 	return len(r.follows)
 }
 
-// Close ends all subscriptions. It may be called more than once.
+// Close ends all subscriptions, and a Next that waits. It may be called more than once.
 func (r *Reader) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -153,15 +180,19 @@ func (r *Reader) Close() {
 	for _, f := range r.follows {
 		r.b.tail.leave(f)
 	}
-	r.follows = nil
+	r.follows, r.notices = nil, nil
+	if r.notify == nil {
+		r.wake()
+	}
 }
 
-// drop removes the subscription with that name. The caller holds mu and tail.mu, and has settled.
+// drop removes the subscription with that name, and what was to be said of it. The caller holds mu and tail.mu, and has settled.
 func (r *Reader) drop(name string) {
 	for i, f := range r.follows {
 		if f.name == name {
 			r.b.tail.leave(f)
-			r.follows = append(r.follows[:i], r.follows[i+1:]...)
+			r.follows = slices.Delete(r.follows, i, i+1)
+			r.notices = slices.DeleteFunc(r.notices, func(n notice) bool { return n.name == name })
 			return
 		}
 	}
@@ -169,11 +200,12 @@ func (r *Reader) drop(name string) {
 
 // settle writes down how far each follow is served, and forgets everything
 // else about where the reader stands, so that the set of follows may change.
-// The caller holds mu.
-func (r *Reader) settle() {
+// It reports whether TryNext has promised to wake the owner. The caller holds mu.
+func (r *Reader) settle() (waiting bool) {
 	t := r.b.tail
 	t.mu.RLock()
 	defer t.mu.RUnlock()
+	waiting = r.parked || r.fetching
 	if r.joined {
 		pos := r.pos
 		if len(r.ready) == 0 {
@@ -191,6 +223,7 @@ func (r *Reader) settle() {
 	r.backlog, r.through, r.served = nil, 0, 0
 	r.fetching = false
 	r.round++
+	return waiting
 }
 
 // leaveWindows makes the reader find its places anew. The caller holds mu and tail.mu for reading.
@@ -232,6 +265,9 @@ func (r *Reader) Watermark() protocol.ID {
 			pos = min(pos, r.position(f))
 		}
 	}
+	for _, n := range r.notices {
+		pos = min(pos, n.from)
+	}
 	return r.b.id(pos)
 }
 
@@ -243,9 +279,13 @@ func (r *Reader) TryNext(into []*Entry) int {
 	defer r.mu.Unlock()
 	n := 0
 	for n < len(into) && len(r.notices) > 0 {
-		into[n] = r.notices[0]
+		into[n] = r.notices[0].Entry
+		r.notices[0] = notice{} // or the array would hold on to it
 		r.notices = r.notices[1:]
 		n++
+	}
+	if len(r.notices) == 0 {
+		r.notices = nil
 	}
 	for n < len(into) && !r.closed {
 		if len(r.backlog) > 0 {
@@ -273,12 +313,16 @@ func (r *Reader) TryNext(into []*Entry) int {
 	return n
 }
 
-// Next hands out at least one entry, and waits for it until ctx ends. It
-// returns context.Cause then. Only for readers without a notify.
+// Next hands out at least one entry, and waits for it until ctx ends, when it
+// returns context.Cause, or until the reader is closed, when it returns the
+// error gone. Only for readers without a notify.
 func (r *Reader) Next(ctx context.Context, into []*Entry) (int, error) {
 	for {
 		if n := r.TryNext(into); n > 0 {
 			return n, nil
+		}
+		if r.isClosed() {
+			return 0, errGone()
 		}
 		select {
 		case <-r.wakes:
@@ -286,6 +330,12 @@ func (r *Reader) Next(ctx context.Context, into []*Entry) (int, error) {
 			return 0, context.Cause(ctx)
 		}
 	}
+}
+
+func (r *Reader) isClosed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.closed
 }
 
 // Wakes has something in it when TryNext should be called again. Only for

@@ -48,9 +48,8 @@ type record struct {
 // message that is no message of a channel: anybody with access to NATS may
 // publish below the prefix.
 func (b *Broker) entry(r record) (*Entry, bool) {
-	channel := strings.TrimPrefix(r.subject, b.options.Prefix+".")
-	if protocol.CheckChannel(channel) != nil {
-		b.stats.unreadable.Add(1)
+	channel, below := strings.CutPrefix(r.subject, b.options.Prefix+".") // an external stream may have other subjects too
+	if !below || protocol.CheckChannel(channel) != nil {
 		return nil, false
 	}
 	id := b.id(r.seq)

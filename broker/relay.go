@@ -15,11 +15,12 @@ import (
 const relayTimeout = 5 * time.Second
 
 // Relay answers what other nodes Ask of this one, each in a goroutine of its
-// own, until the broker is closed. handle's answer is sent back as it is.
+// own, until the broker is closed. handle's answer is sent back as it is. It
+// is to be called once, before Close.
 func (b *Broker) Relay(handle func(ctx context.Context, request []byte) []byte) error {
-	_, err := b.publishing.Subscribe(b.relaySubject(b.node), func(m *nats.Msg) {
+	relay, err := b.publishing.Subscribe(b.relaySubject(b.node), func(m *nats.Msg) {
 		b.wg.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), relayTimeout)
+			ctx, cancel := context.WithTimeout(b.background, relayTimeout)
 			defer cancel()
 			if err := m.Respond(handle(ctx, m.Data)); err != nil {
 				b.log.Warn("another node's request could not be answered", "error", err)
@@ -29,7 +30,12 @@ func (b *Broker) Relay(handle func(ctx context.Context, request []byte) []byte) 
 	if err != nil {
 		return fmt.Errorf("broker: listen to other nodes: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), relayTimeout)
+	// Until the last callback has returned, Close waits: then none can add to
+	// what it waits for.
+	b.wg.Add(1)
+	relay.SetClosedHandler(func(string) { b.wg.Done() })
+	b.relay = relay
+	ctx, cancel := context.WithTimeout(b.background, relayTimeout)
 	defer cancel()
 	return b.publishing.FlushWithContext(ctx) // or the first request could find nobody
 }

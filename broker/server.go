@@ -68,6 +68,10 @@ func (e *embedded) start() error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.stopped { // while it was being restarted
+		s.Shutdown()
+		return nil
+	}
 	e.server = s
 	return nil
 }
@@ -86,10 +90,13 @@ func (e *embedded) InProcessConn() (net.Conn, error) {
 // unhealthy reports why the server cannot store, or nil.
 func (e *embedded) unhealthy() error {
 	e.mu.Lock()
-	s := e.server
+	s, stopped := e.server, e.stopped
 	e.mu.Unlock()
-	if s == nil {
+	switch {
+	case stopped:
 		return nil
+	case s == nil:
+		return errors.New("it is not running: the last restart failed")
 	}
 	if h := s.Healthz(nil); h.StatusCode != 200 {
 		return errors.New(h.Error)

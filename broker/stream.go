@@ -24,7 +24,7 @@ func (b *Broker) openStream(ctx context.Context) (streamConfig, jetstream.Stream
 		return streamConfig{}, jetstream.StreamState{}, fmt.Errorf("broker: open stream %s: %w", b.options.Stream, err)
 	}
 	info := stream.CachedInfo()
-	return streamConfig{epoch: epochOf(info.Created)}, info.State, nil
+	return streamConfig{epoch: epochOf(info.Created)}, countedFromOne(info.State), nil
 }
 
 // epochOf is the identity of a stream created at that time (PROTOCOL.md 1.2).
@@ -78,5 +78,12 @@ func (b *Broker) state(ctx context.Context) (jetstream.StreamState, error) {
 	if err != nil {
 		return jetstream.StreamState{}, fmt.Errorf("broker: look at stream %s: %w", b.options.Stream, err)
 	}
-	return stream.CachedInfo().State, nil
+	return countedFromOne(stream.CachedInfo().State), nil
+}
+
+// countedFromOne gives a stream that never held a message the first sequence
+// that it will have; JetStream says 0.
+func countedFromOne(s jetstream.StreamState) jetstream.StreamState {
+	s.FirstSeq = max(s.FirstSeq, 1)
+	return s
 }

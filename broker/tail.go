@@ -197,6 +197,7 @@ func (t *tail) forget(w *window) {
 	}
 	if t.patterns[w.name] == w {
 		delete(t.patterns, w.name)
+		w.entries = nil // windows of channels remember it until they are used again
 		_ = t.interest.Remove(w.name, w)
 		t.changes++
 	} else if len(w.entries) == 0 && t.channels[w.name] == w {
@@ -230,16 +231,21 @@ func (t *tail) leave(f *follow) {
 	t.forget(w)
 }
 
-// scan collects entries after from that keep wants, at most limit of them, and
-// tells up to where it looked. The caller holds mu for reading.
-func (t *tail) scan(from uint64, limit int, keep func(*Entry) bool) (found []*Entry, through uint64) {
-	i := t.all.after(from) - t.all.base
-	for _, e := range t.all.entries[i:] {
-		if !e.dead && keep(e) {
+// scanEntries is how many entries are looked at while mu is held: the follower waits.
+const scanEntries = 4096
+
+// scan collects the next entries after from that pass the sieve, within the
+// limits of one step, and tells up to where it looked. The caller holds mu for reading.
+func (t *tail) scan(from uint64, s *sieve) (found []*Entry, through uint64) {
+	entries := t.all.entries[t.all.after(from)-t.all.base:]
+	size := 0
+	for i, e := range entries {
+		if i == scanEntries || len(found) == batchMessages || size >= batchBytes {
+			return found, entries[i-1].Seq
+		}
+		if !e.dead && s.wants(e) {
 			found = append(found, e)
-			if len(found) == limit {
-				return found, e.Seq
-			}
+			size += e.size()
 		}
 	}
 	return found, max(t.head, from)

@@ -329,7 +329,7 @@ func (f *fake) servePoll(ctx context.Context, out *outlet, at uint64) error {
 		_ = out.send(m.Wire())
 		at = m.ID.Seq
 	}
-	answer(out.w, 200, map[string]any{"frames": slices.Concat([]json.RawMessage{}, out.frames), "id": protocol.ID{Epoch: f.epoch, Seq: at}})
+	answer(out.w, 200, map[string]any{"frames": append([]json.RawMessage{}, out.frames...), "id": protocol.ID{Epoch: f.epoch, Seq: at}})
 	return nil
 }
 

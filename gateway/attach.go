@@ -12,7 +12,8 @@ import (
 
 // handleAttach is the one URL for all transports (PROTOCOL.md 3).
 func (g *Gateway) handleAttach(w http.ResponseWriter, r *http.Request) error {
-	upgrade := strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+	// HTTP/2 has no Upgrade (RFC 9113, section 8.6).
+	upgrade := r.ProtoMajor == 1 && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 	hello, err := g.helloOf(w, r)
 	if err != nil {
 		return err
@@ -39,7 +40,28 @@ func (g *Gateway) helloOf(w http.ResponseWriter, r *http.Request) (*protocol.Hel
 		}
 		return protocol.ParseHello(body)
 	}
-	return helloFromQuery(r.URL.Query(), r.Header.Get("Last-Event-ID"))
+	q, err := queryOf(r)
+	if err != nil {
+		return nil, err
+	}
+	return helloFromQuery(q, r.Header.Get("Last-Event-ID"))
+}
+
+// queryOf is the URL's query. r.URL.Query would leave out what it cannot read.
+func queryOf(r *http.Request) (url.Values, error) {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, protocol.Errorf(protocol.BadRequest, "the query is not percent-encoded (RFC 3986, section 2.1)")
+	}
+	return q, nil
+}
+
+// checkHello reports what is wrong with the hello, or nil.
+func (g *Gateway) checkHello(h *protocol.Hello) error {
+	if len(h.Channels) > g.options.Limits.Channels {
+		g.metrics.refused.WithLabelValues("channels").Inc()
+	}
+	return h.Check(g.options.Limits.Channels)
 }
 
 func helloFromQuery(q url.Values, lastEventID string) (*protocol.Hello, error) {

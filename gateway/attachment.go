@@ -17,6 +17,10 @@ const proofDelay = 250 * time.Millisecond
 // flushBytes is how much is written at a time, about.
 const flushBytes = 32 << 10
 
+// takeBatch is how many messages are taken at a time. They are as large as they
+// are, so it bounds what is written beyond flushBytes, and what a slow client holds.
+const takeBatch = 4
+
 // maxOwed bounds the bytes of replies that wait to be written. A client that
 // sends commands and does not read their replies is not read from any more.
 const maxOwed = 1 << 20
@@ -64,7 +68,7 @@ type ending struct {
 // scratch is what writing needs, and only while there is something to write.
 type scratch struct {
 	buf     []byte
-	entries [64]*broker.Entry
+	entries [takeBatch]*broker.Entry
 }
 
 var scratches = sync.Pool{New: func() any { return &scratch{buf: make([]byte, 0, flushBytes+4<<10)} }}
@@ -79,7 +83,7 @@ func (s *scratch) free() {
 // attach makes an attachment from a hello, subscribes it, and owes it its
 // welcome. The caller must detach it.
 func (g *Gateway) attach(ctx context.Context, transport protocol.Transport, hello *protocol.Hello, encode func([]byte, protocol.Wire) []byte) (*attachment, error) {
-	if err := hello.Check(g.options.Limits.Channels); err != nil {
+	if err := g.checkHello(hello); err != nil {
 		return nil, err
 	}
 	a := &attachment{

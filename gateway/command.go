@@ -18,6 +18,9 @@ type caller struct {
 	attachmentID string      // what a request said
 }
 
+// own tells whether the command came over its attachment.
+func (c caller) own() bool { return c.attachmentID == "" && c.attachment != nil }
+
 // execute carries out one command and returns its reply, or nil if none is wanted.
 func (g *Gateway) execute(ctx context.Context, from caller, frame []byte) *protocol.Reply {
 	command, err := protocol.ParseCommand(frame)
@@ -34,7 +37,7 @@ func (g *Gateway) execute(ctx context.Context, from caller, frame []byte) *proto
 		g.logInternal(e)
 		return &protocol.Reply{To: command.CID, Err: e}
 	}
-	if command.CID == nil && from.attachmentID == "" && from.attachment != nil {
+	if command.CID == nil && from.own() {
 		return nil
 	}
 	return &protocol.Reply{To: command.CID, Result: result}
@@ -76,7 +79,11 @@ func (g *Gateway) runAttached(ctx context.Context, from caller, c *protocol.Comm
 		a.reader.Unsubscribe(c.Channel)
 		return nil, nil
 	default: // bye
-		a.end(ending{flush: false})
+		var e ending
+		if from.own() && c.CID != nil {
+			e.last = (&protocol.Reply{To: c.CID}).Wire() // nothing can be owed after the end
+		}
+		a.end(e)
 		return nil, nil
 	}
 }
@@ -103,9 +110,10 @@ func publicationOf(channel string, p *protocol.Publication) (broker.Publication,
 	return broker.Publication{Channel: channel, Type: p.Type, Key: p.Key, Payload: payload, Encoding: encoding}, err
 }
 
+// store stores one message, whether or not its publisher stays for the answer.
 func (g *Gateway) store(ctx context.Context, p broker.Publication) (broker.Receipt, error) {
 	began := time.Now()
-	receipt, err := g.broker.Publish(ctx, p)
+	receipt, err := g.broker.Publish(context.WithoutCancel(ctx), p)
 	if err == nil {
 		g.metrics.in.Inc()
 		g.metrics.publish.Observe(time.Since(began).Seconds())

@@ -114,6 +114,10 @@ func (g *Gateway) beat(asked int64) time.Duration {
 func (g *Gateway) enter() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.enterLocked()
+}
+
+func (g *Gateway) enterLocked() error {
 	if g.draining.Load() {
 		return errDraining()
 	}
@@ -123,12 +127,12 @@ func (g *Gateway) enter() error {
 
 // register makes an attachment known to commands and drains, unless a drain has begun.
 func (g *Gateway) register(a *attachment) error {
-	if err := g.enter(); err != nil {
-		return err
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.attachments[a.id] = a
+	if err := g.enterLocked(); err != nil {
+		return err
+	}
+	g.attachments[a.id] = a // under the same lock: a drain sees it, or refuses it
 	g.metrics.attachments.WithLabelValues(string(a.transport)).Inc()
 	return nil
 }

@@ -36,10 +36,11 @@ type problem struct {
 }
 
 func (g *Gateway) problem(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
-		return // nobody is there to read it
-	}
 	e := protocol.ErrorFrom(err)
+	if e.Code == protocol.Internal && r.Context().Err() != nil {
+		// The client went away, or has only shut down its side: what then looks like a 200 would be a lie.
+		e = errCancelled().Because(err)
+	}
 	g.countError(e)
 	g.logInternal(e)
 	status := e.Code.HTTPStatus()
@@ -47,11 +48,11 @@ func (g *Gateway) problem(w http.ResponseWriter, r *http.Request, err error) {
 	if partial, ok := errors.AsType[*partialError](err); ok {
 		p.ingested = partial.progress
 	}
-	if e.RetryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
+	if after := retryAfter(e); after > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int((after+time.Second-1)/time.Second)))
 	}
-	if e.Code == protocol.Timeout || e.Code == protocol.TooLarge {
-		w.Header().Set("Connection", "close") // the rest of the body is not worth reading
+	if r.ProtoMajor == 1 && (r.ContentLength < 0 || e.Code == protocol.Timeout || e.Code == protocol.TooLarge) {
+		w.Header().Set("Connection", "close") // or net/http reads the rest of the body before it answers
 	}
 	body, err := json.Marshal(p)
 	if err != nil {
@@ -60,6 +61,18 @@ func (g *Gateway) problem(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	write(w, status, body)
+}
+
+// retryAfter is how long a client should wait (PROTOCOL.md 2.3), or 0.
+func retryAfter(e *protocol.Error) time.Duration {
+	if e.RetryAfter == 0 && (e.Code == protocol.Unavailable || e.Code == protocol.RateLimited) {
+		return time.Second
+	}
+	return e.RetryAfter
+}
+
+func errCancelled() *protocol.Error {
+	return protocol.Errorf(protocol.Timeout, "the request was cancelled: retry, with the same key")
 }
 
 // logInternal logs what a client is not told.
@@ -101,13 +114,21 @@ func write(w http.ResponseWriter, status int, body []byte) {
 // body is the request's body as it comes. It fails with os.ErrDeadlineExceeded
 // when it stands still for longer than the limit.
 func (g *Gateway) body(w http.ResponseWriter, r *http.Request) io.Reader {
-	return &stallReader{r: r.Body, control: http.NewResponseController(w), stall: g.options.Limits.BodyStall, count: g.metrics.bytesIn.Add}
+	return &stallReader{r: r.Body, control: http.NewResponseController(w), limits: &g.options.Limits, count: g.metrics.bytesIn.Add}
+}
+
+// checkEncoding reports that the body is compressed.
+func checkEncoding(r *http.Request) error {
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return protocol.Errorf(protocol.UnsupportedMediaType, "the body is encoded with %.40q: send it as it is", encoding)
+	}
+	return nil
 }
 
 // readBody is the whole body, at most limit bytes of it.
 func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, error) {
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		return nil, protocol.Errorf(protocol.UnsupportedMediaType, "the body is encoded with %.40q: send it as it is", encoding)
+	if err := checkEncoding(r); err != nil {
+		return nil, err
 	}
 	if r.ContentLength > int64(limit) {
 		return nil, g.tooLarge(limit)
@@ -137,12 +158,17 @@ func bodyError(err error) error {
 type stallReader struct {
 	r       io.Reader
 	control *http.ResponseController
-	stall   time.Duration
+	limits  *Limits
 	count   func(float64)
 }
 
 func (s *stallReader) Read(p []byte) (int, error) {
-	if err := s.control.SetReadDeadline(time.Now().Add(s.stall)); err != nil {
+	now := time.Now()
+	if err := s.control.SetReadDeadline(now.Add(s.limits.BodyStall)); err != nil {
+		return 0, err
+	}
+	// The time for the answer begins when the body, which may take hours, has come.
+	if err := s.control.SetWriteDeadline(now.Add(s.limits.BodyStall + s.limits.WriteStall)); err != nil {
 		return 0, err
 	}
 	n, err := s.r.Read(p)

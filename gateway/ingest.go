@@ -14,10 +14,13 @@ import (
 // ingest appends the messages of one long request as they arrive. What is
 // complete is stored, whatever becomes of the rest; the answer says how far it got.
 func (g *Gateway) ingest(w http.ResponseWriter, r *http.Request, channel, media string, d defaults) error {
+	if err := checkEncoding(r); err != nil {
+		return err
+	}
 	if d.key != "" {
 		return protocol.Errorf(protocol.BadRequest, "Idempotency-Key is for one message: give each one of a stream its own, as id (SSE) or key (NDJSON)")
 	}
-	in := &ingestion{g: g, ctx: context.WithoutCancel(r.Context()), channel: channel, defaults: d}
+	in := &ingestion{g: g, ctx: r.Context(), channel: channel, defaults: d}
 	feed, finish := in.feedLines, in.finishLines
 	if media == protocol.MediaSSE {
 		in.events.Limit = g.options.Limits.Frame
@@ -45,7 +48,7 @@ func (g *Gateway) ingest(w http.ResponseWriter, r *http.Request, channel, media 
 // ingestion is the state of one such request.
 type ingestion struct {
 	g        *Gateway
-	ctx      context.Context // of the request's publishes: the peer's going does not undo what it sent
+	ctx      context.Context // of the request
 	channel  string
 	defaults defaults
 

@@ -170,7 +170,7 @@ func (g *Gateway) handleFanout(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (g *Gateway) publishBatch(w http.ResponseWriter, ctx context.Context, batch []broker.Publication) error {
-	receipts, err := g.broker.PublishBatch(ctx, batch)
+	receipts, err := g.broker.PublishBatch(context.WithoutCancel(ctx), batch)
 	if err != nil {
 		return err
 	}
@@ -193,7 +193,10 @@ func (g *Gateway) handleHistory(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	q := r.URL.Query()
+	q, err := queryOf(r)
+	if err != nil {
+		return err
+	}
 	var part protocol.Range
 	if part.After, err = cursorFromQuery(q, "after"); err != nil {
 		return err
@@ -262,7 +265,7 @@ func (g *Gateway) handlePurge(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	id, err := g.broker.Purge(r.Context(), channel)
+	id, err := g.broker.Purge(context.WithoutCancel(r.Context()), channel)
 	if err != nil {
 		return err
 	}

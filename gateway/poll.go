@@ -22,7 +22,7 @@ const (
 // servePoll answers one long-poll. There is no attachment: the next poll may
 // go to any node.
 func (g *Gateway) servePoll(w http.ResponseWriter, r *http.Request, hello *protocol.Hello) error {
-	if err := hello.Check(g.options.Limits.Channels); err != nil {
+	if err := g.checkHello(hello); err != nil {
 		return err
 	}
 	if err := g.enter(); err != nil {
@@ -117,7 +117,8 @@ const catchUpGrace = 5 * time.Second
 
 // take adds what there is, and reports whether there was anything.
 func (p *poll) take() bool {
-	into := make([]*broker.Entry, 64)
+	var batch [takeBatch]*broker.Entry
+	into := batch[:]
 	out := p.g.metrics.out[protocol.Poll]
 	before := p.frames
 	for len(p.body) < pollBytes && p.frames < pollMessages {

@@ -39,8 +39,13 @@ func (g *Gateway) routes() http.Handler {
 	r.NotFound(g.handle(func(http.ResponseWriter, *http.Request) error {
 		return protocol.Errorf(protocol.NotFound, "there is nothing here: PROTOCOL.md lists what there is")
 	}))
-	r.MethodNotAllowed(g.handle(func(_ http.ResponseWriter, r *http.Request) error {
-		return protocol.Errorf(protocol.MethodNotAllowed, "%s is not for this resource: PROTOCOL.md says what is", r.Method)
+	r.MethodNotAllowed(g.handle(func(w http.ResponseWriter, req *http.Request) error {
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+			if r.Match(chi.NewRouteContext(), method, req.URL.Path) {
+				w.Header().Add("Allow", method) // RFC 9110, section 15.5.6
+			}
+		}
+		return protocol.Errorf(protocol.MethodNotAllowed, "%s is not for this resource: PROTOCOL.md says what is", req.Method)
 	}))
 	return r
 }

@@ -3,11 +3,13 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -27,16 +29,18 @@ const (
 // taken over, and what net/http holds for the request is let go.
 func (g *Gateway) serveWebSocket(w http.ResponseWriter, r *http.Request, hello *protocol.Hello) error {
 	upgrader := ws.HTTPUpgrader{Protocol: func(s string) bool { return s == protocol.Subprotocol }}
-	if !offersSubprotocol(r) {
-		return protocol.Errorf(protocol.BadRequest, "the WebSocket does not offer the subprotocol %s: name it in Sec-WebSocket-Protocol", protocol.Subprotocol)
+	if err := checkHandshake(w, r); err != nil {
+		return err
 	}
 	if err := g.enter(); err != nil {
 		return err
 	}
-	// The upgrader answers a bad handshake by itself.
 	conn, rw, _, err := upgrader.Upgrade(r, w)
-	if err != nil {
+	if err != nil { // it has been answered
 		g.wg.Done()
+		if conn != nil {
+			_ = conn.Close()
+		}
 		g.log.Debug("websocket handshake failed", "error", err)
 		return nil
 	}
@@ -53,10 +57,29 @@ func (g *Gateway) serveWebSocket(w http.ResponseWriter, r *http.Request, hello *
 	return nil
 }
 
-func offersSubprotocol(r *http.Request) bool {
-	for _, header := range r.Header.Values("Sec-WebSocket-Protocol") {
-		for offer := range bytes.SplitSeq([]byte(header), []byte(",")) {
-			if string(bytes.TrimSpace(offer)) == protocol.Subprotocol {
+// checkHandshake reports why the request does not open a WebSocket (RFC 6455, section 4.2.1), or nil.
+func checkHandshake(w http.ResponseWriter, r *http.Request) error {
+	_, hijacks := w.(http.Hijacker)
+	key, err := base64.StdEncoding.DecodeString(r.Header.Get("Sec-WebSocket-Key"))
+	switch {
+	case r.Method != http.MethodGet || !r.ProtoAtLeast(1, 1) || !hijacks || !hasToken(r, "Connection", "upgrade"):
+		return protocol.Errorf(protocol.BadRequest, "this cannot become a WebSocket: send a GET over HTTP/1.1 with Connection: Upgrade")
+	case r.Header.Get("Sec-WebSocket-Version") != "13":
+		w.Header().Set("Sec-WebSocket-Version", "13")
+		return protocol.Errorf(protocol.BadRequest, "this is not version 13 of WebSocket: say so in Sec-WebSocket-Version")
+	case err != nil || len(key) != 16:
+		return protocol.Errorf(protocol.BadRequest, "Sec-WebSocket-Key is not 16 bytes in base64")
+	case !hasToken(r, "Sec-WebSocket-Protocol", protocol.Subprotocol):
+		return protocol.Errorf(protocol.BadRequest, "the WebSocket does not offer the subprotocol %s: name it in Sec-WebSocket-Protocol", protocol.Subprotocol)
+	}
+	return nil
+}
+
+// hasToken tells whether a header that is a list holds token.
+func hasToken(r *http.Request, header, token string) bool {
+	for _, line := range r.Header.Values(header) {
+		for part := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(part), token) {
 				return true
 			}
 		}
@@ -75,8 +98,7 @@ type webSocket struct {
 // serve attaches and carries out commands until the connection ends. hello is
 // nil if it is still to come.
 func (c *webSocket) serve(hello *protocol.Hello) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+	ctx := context.Background() // what ends is the connection
 	if hello == nil {
 		var err error
 		if hello, err = c.readHello(); err != nil {
@@ -102,9 +124,9 @@ func (c *webSocket) serve(hello *protocol.Hello) {
 		_ = c.conn.SetReadDeadline(time.Now().Add(closeTimeout))
 	}()
 	c.readCommands(ctx, a)
-	// Whatever is still being written to a peer that is gone must not wait for it.
-	_ = c.conn.SetWriteDeadline(time.Now().Add(closeTimeout))
-	cancel()
+	// Nobody reads any more, so what is still being written must not wait for its peer.
+	cut := time.AfterFunc(closeTimeout, func() { _ = c.conn.Close() })
+	defer cut.Stop()
 	<-pumped
 }
 
@@ -133,7 +155,11 @@ func (c *webSocket) readCommands(ctx context.Context, a *attachment) {
 		switch {
 		case err == nil:
 		case isNetError(err):
+			_ = c.conn.Close() // nothing that is still being written gets anywhere
 			a.end(ending{})
+			return
+		case isPeersClose(err):
+			c.endWith(a, err) // with its own code; the server closes first (RFC 6455, section 7.1.1)
 			return
 		default:
 			c.endWith(a, err)
@@ -162,10 +188,8 @@ func (c *webSocket) endWith(a *attachment, err error) {
 func (c *webSocket) awaitClose(a *attachment) {
 	_ = c.conn.SetReadDeadline(time.Now().Add(closeTimeout))
 	for {
-		if _, err := c.readMessage(a); err != nil {
-			if e, ok := errors.AsType[*closeError](err); !ok || e.peer {
-				return
-			}
+		if _, err := c.readMessage(a); err != nil && (isNetError(err) || isPeersClose(err)) {
+			return
 		}
 	}
 }
@@ -179,12 +203,16 @@ type closeError struct {
 
 func (e *closeError) Error() string { return e.text }
 
+func isPeersClose(err error) bool {
+	e, ok := errors.AsType[*closeError](err)
+	return ok && e.peer
+}
+
 // isNetError tells whether there is nobody left to be told.
 func isNetError(err error) bool {
-	if _, ok := errors.AsType[net.Error](err); ok {
-		return true
-	}
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+	_, violation := errors.AsType[*closeError](err)
+	_, refusal := errors.AsType[*protocol.Error](err)
+	return !violation && !refusal // whatever else a connection, or TLS on it, may say
 }
 
 // readMessage reads one text message, and answers pings on the way, through a
@@ -194,10 +222,12 @@ func (c *webSocket) readMessage(a *attachment) ([]byte, error) {
 	state := ws.StateServerSide
 	for {
 		h, err := ws.ReadHeader(c.read)
-		if err != nil {
+		if err == nil {
+			err = ws.CheckHeader(h, state)
+		} else if !errors.Is(err, ws.ErrHeaderLengthMSB) {
 			return nil, err
 		}
-		if err := ws.CheckHeader(h, state); err != nil {
+		if err != nil {
 			return nil, &closeError{code: int(ws.StatusProtocolError), text: err.Error()}
 		}
 		if h.OpCode == ws.OpBinary {
@@ -236,9 +266,10 @@ func (c *webSocket) control(a *attachment, op ws.OpCode, payload []byte) error {
 	switch op {
 	case ws.OpClose:
 		code := ws.StatusNormalClosure
-		if len(payload) >= 2 {
-			code, _ = ws.ParseCloseFrameData(payload)
-			if ws.CheckCloseFrameData(code, "") != nil {
+		if len(payload) > 0 {
+			var reason string
+			code, reason = ws.ParseCloseFrameData(payload)
+			if len(payload) == 1 || ws.CheckCloseFrameData(code, reason) != nil {
 				code = ws.StatusProtocolError
 			}
 		}
@@ -273,7 +304,9 @@ func (c *webSocket) refuse(err error) {
 		}
 	}
 	c.sayClose(code)
-	c.awaitClose(nil)
+	if !isPeersClose(err) {
+		c.awaitClose(nil)
+	}
 }
 
 // sayClose sends the close frame.

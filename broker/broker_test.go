@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -46,8 +47,33 @@ func open(t testing.TB, o Options) *Broker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { closeBroker(t, b) })
+	t.Cleanup(func() {
+		leavesNothing(t, b)
+		closeBroker(t, b)
+	})
 	return b
+}
+
+// leavesNothing checks that the tail holds nothing of readers that are closed.
+func leavesNothing(t testing.TB, b *Broker) {
+	t.Helper()
+	b.tail.mu.RLock()
+	defer b.tail.mu.RUnlock()
+	for name, w := range b.tail.channels {
+		if len(w.entries) == 0 || len(w.follows) > 0 {
+			t.Errorf("the window of %s is there with %d entries, %d subscriptions", name, len(w.entries), len(w.follows))
+		}
+	}
+	if n, in := len(b.tail.patterns), b.tail.interest.Count(); n > 0 || in > 0 {
+		t.Errorf("%d windows of patterns are there, %d in the list of interest", n, in)
+	}
+	size := 0
+	for _, e := range b.tail.all.entries {
+		size += e.size()
+	}
+	if size != b.tail.bytes {
+		t.Errorf("the tail says that it has %d bytes, and has %d", b.tail.bytes, size)
+	}
 }
 
 func closeBroker(t testing.TB, b *Broker) {
@@ -90,6 +116,32 @@ func after(id protocol.ID) protocol.Start { return protocol.Start{After: &protoc
 
 func earliest() protocol.Start { return protocol.Start{After: &protocol.Cursor{}} }
 
+// fill publishes n messages of 100 bytes, on the channels in turn.
+func fill(t testing.TB, b *Broker, n int, channels ...string) {
+	t.Helper()
+	for i := range n {
+		publish(t, b, channels[i%len(channels)], strings.Repeat("x", 100))
+	}
+}
+
+// firstAndLast are the stream's sequences.
+func firstAndLast(t testing.TB, b *Broker) (first, last uint64) {
+	t.Helper()
+	state, err := b.state(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state.FirstSeq, state.LastSeq
+}
+
+// sequence is from, from+step, … up to to, as collect describes messages.
+func sequence(from, to, step uint64) (s []string) {
+	for ; from <= to; from += step {
+		s = append(s, fmt.Sprint(from))
+	}
+	return s
+}
+
 // collect takes n entries, as "<seq>" for messages and "gap <reason> <channel> <from>..<to>" for gaps.
 func collect(t testing.TB, r *Reader, n int) []string {
 	t.Helper()
@@ -113,14 +165,19 @@ func describe(e *Entry) string {
 	if !e.Gap {
 		return fmt.Sprint(e.Seq)
 	}
-	s := string(e.Wire.JSON())
-	field := func(name string) string {
-		_, rest, _ := strings.Cut(s, `"`+name+`":"`)
-		value, _, _ := strings.Cut(rest, `"`)
-		return value
+	var g protocol.Gap
+	if err := json.Unmarshal(e.Wire.JSON(), &g); err != nil {
+		panic(err)
 	}
-	place := func(s string) string { return s[strings.LastIndex(s, "-")+1:] }
-	return fmt.Sprintf("gap %s %s %s..%s", field("reason"), field("channel"), place(field("from")), place(field("to")))
+	from := uint64(0)
+	if len(g.From) > 0 {
+		from = g.From[0].Seq
+	}
+	return gap(g.Reason, g.Channel, from, g.To.Seq)
+}
+
+func gap(reason, channel string, from, to uint64) string {
+	return fmt.Sprintf("gap %s %s %d..%d", reason, channel, from, to)
 }
 
 // quiet checks that r has nothing more to hand out once everything has settled.
@@ -137,8 +194,12 @@ func quiet(t testing.TB, r *Reader) {
 
 func equal(t testing.TB, what string, got, want []string) {
 	t.Helper()
-	if g, w := strings.Join(got, ", "), strings.Join(want, ", "); g != w {
-		t.Errorf("%s:\n got %s\nwant %s", what, g, w)
+	for i := range max(len(got), len(want)) {
+		if i >= len(got) || i >= len(want) || got[i] != want[i] {
+			from := max(0, i-3)
+			t.Errorf("%s: number %d of %d, want %d: got … %q, want … %q", what, i, len(got), len(want), got[from:min(i+3, len(got))], want[from:min(i+3, len(want))])
+			return
+		}
 	}
 }
 

@@ -42,27 +42,7 @@ func startFollower(ctx context.Context, b *Broker, state jetstream.StreamState) 
 	f.first.Store(state.FirstSeq)
 	b.tail.floor, b.tail.head = from-1, from-1
 
-	following, err := jetstream.New(b.following)
-	if err != nil {
-		return nil, err
-	}
-	consumer, err := following.OrderedConsumer(ctx, b.options.Stream, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:   from,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("broker: follow stream %s: %w", b.options.Stream, err)
-	}
-	if info, err := consumer.Info(ctx); err != nil {
-		return nil, fmt.Errorf("broker: follow stream %s: %w", b.options.Stream, err)
-	} else if info.NumPending == 0 { // also if the last messages were deleted
-		b.tail.head = max(b.tail.head, state.LastSeq)
-		f.begin()
-	}
-	f.consume, err = consumer.Consume(f.receive, jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-		b.log.Warn("following the log was interrupted", "error", err)
-	}))
-	if err != nil {
+	if err := f.consumeFrom(ctx, from); err != nil {
 		return nil, fmt.Errorf("broker: follow stream %s: %w", b.options.Stream, err)
 	}
 	select {
@@ -76,6 +56,33 @@ func startFollower(ctx context.Context, b *Broker, state jetstream.StreamState) 
 		return nil, err
 	}
 	return f, nil
+}
+
+// consumeFrom makes receive be called with everything from a sequence on.
+func (f *follower) consumeFrom(ctx context.Context, from uint64) error {
+	following, err := jetstream.New(f.b.following)
+	if err != nil {
+		return err
+	}
+	consumer, err := following.OrderedConsumer(ctx, f.b.options.Stream, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:   from,
+	})
+	if err != nil {
+		return err
+	}
+	info, err := consumer.Info(ctx)
+	if err != nil {
+		return err
+	}
+	if info.NumPending == 0 && !f.live { // also if the last messages were deleted
+		f.b.tail.head = max(f.b.tail.head, f.target)
+		f.begin()
+	}
+	f.consume, err = consumer.Consume(f.receive, jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+		f.b.log.Warn("following the log was interrupted", "error", err)
+	}))
+	return err
 }
 
 // begin says that the tail reaches to the stream's end, and may be read.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -86,10 +87,8 @@ func within[T int | size | time.Duration](r rule, text string, parse func(string
 func (r rule) checkText(text string) error {
 	if r.oneof != "" {
 		allowed := strings.Split(r.oneof, ",")
-		for _, one := range allowed {
-			if text == one {
-				return nil
-			}
+		if slices.Contains(allowed, text) {
+			return nil
 		}
 		return fmt.Errorf("%s", strings.Join(allowed, " or "))
 	}

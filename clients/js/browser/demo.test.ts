@@ -64,9 +64,9 @@ for (const name of names) {
       const [anna, bert] = await pair(name, room);
       await anna.on(expected[name]);
       await bert.on(expected[name]);
+      const cuts = Promise.all([anna.midway(15, '#cut'), bert.midway(25, '#cut')]);
       await anna.page.click('#burst');
-      await bert.halfway();
-      await Promise.all([anna.page.click('#cut'), bert.page.click('#cut')]);
+      await cuts;
       for (const visitor of [anna, bert]) {
         await visitor.whole();
         assert.match(await visitor.survived(), /^You cut the line\. Resumed on \w+ in .* 0 lost, 0 repeated\.$/);
@@ -91,6 +91,7 @@ test('blocked WebSocket, then blocked streams: the chat goes on, and climbs back
   await anna.on('poll');
   await anna.say('Letter by letter.');
   await bert.hears('Letter by letter.');
+  await anna.hears('Letter by letter.');
   await anna.page.screenshot({ path: join(artefacts, 'blocked.png') });
   await anna.page.uncheck('#block-streams');
   await anna.page.uncheck('#block-websocket');
@@ -104,9 +105,9 @@ test('blocked WebSocket, then blocked streams: the chat goes on, and climbs back
 test('five seconds without any network lose and repeat nothing', async () => {
   const room = 'dark';
   const [anna, bert] = await pair('direct', room);
+  const dark = anna.midway(15, '#dark');
   await bert.page.click('#burst');
-  await anna.halfway();
-  await anna.page.click('#dark');
+  await dark;
   await bert.whole();
   await anna.say('Said in the dark.');
   await anna.whole();
@@ -121,8 +122,9 @@ test('five seconds without any network lose and repeat nothing', async () => {
 test('a gateway killed in the middle of a burst loses and repeats nothing', async () => {
   const room = 'killed';
   const [anna, bert] = await pair('direct', room);
+  const midway = bert.midway(15);
   await anna.page.click('#burst');
-  await bert.halfway();
+  await midway;
   await gateway.kill();
   await gateway.start();
   for (const visitor of [anna, bert]) {
@@ -153,9 +155,9 @@ for (const [device, viewport] of [['desktop', { width: 1280, height: 800 }], ['p
       await bert.say('Anyone in the harbour?');
       await anna.say('Aye. Going into the tunnel in a minute.');
       await bert.hears('tunnel');
+      const blocked = anna.midway(20, '#block-websocket');
       await bert.page.click('#burst');
-      await anna.halfway();
-      await anna.page.check('#block-websocket');
+      await blocked;
       await anna.whole();
       await anna.survived();
       await anna.say('Still here.');

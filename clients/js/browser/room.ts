@@ -1,7 +1,7 @@
 // The demo page as its visitor sees it: everything is read from the page itself, nothing from inside its scripts.
 
 import assert from 'node:assert/strict';
-import type { BrowserContext, Locator, Page } from 'playwright-core';
+import type { BrowserContext, Page } from 'playwright-core';
 
 export type Transport = 'websocket' | 'sse' | 'stream' | 'poll';
 
@@ -47,17 +47,30 @@ export class Room {
     await this.page.locator('.message:not(.pending)', { hasText: text }).waitFor();
   }
 
-  /** carried waits until at least the given number of a burst has come, and at most 40 have. */
-  async halfway(): Promise<void> {
-    await this.#burst.filter({ hasText: /^(1[5-9]|[23]\d) of 50$/ }).waitFor();
+  /**
+   * midway clicks the button, if one is given, as soon as so many of a burst's messages are there. The page itself
+   * watches: from out here, a busy machine would see the burst's end only. Call it before the burst.
+   */
+  async midway(count: number, button?: string): Promise<void> {
+    await this.page.evaluate(
+      ({ count, button }) =>
+        new Promise<void>((resolve) => {
+          const list = document.querySelector('#messages')!;
+          const watcher = new MutationObserver(() => {
+            if (list.querySelectorAll('.burst [data-by]').length < count) return;
+            watcher.disconnect();
+            if (button !== undefined) document.querySelector<HTMLElement>(button)?.click();
+            resolve();
+          });
+          watcher.observe(list, { subtree: true, childList: true, attributes: true });
+        }),
+      { count, button },
+    );
   }
 
+  /** whole waits until all of a burst is there. */
   async whole(): Promise<void> {
-    await this.#burst.filter({ hasText: /^50 of 50$/ }).waitFor();
-  }
-
-  get #burst(): Locator {
-    return this.page.locator('.burst span').last();
+    await this.page.locator('.burst span', { hasText: /^50 of 50$/ }).waitFor();
   }
 
   /** survived waits for the page's account of a broken line, and returns it. */

@@ -1,7 +1,7 @@
 import { FairleadError, isPassing } from './error.ts';
 import type { Command, Frame, Hello, Start } from './frame.ts';
 import type { End } from './link.ts';
-import { Refusal, type Net } from './net.ts';
+import type { Net } from './net.ts';
 
 /** What an attachment tells its session. After ended(), and after close(), nothing more. */
 export interface Sink {
@@ -62,14 +62,12 @@ export function endOf(error: unknown, welcomed: boolean): End {
   if (!(error instanceof FairleadError)) {
     return { kind: 'dropped', reason: 'a fault in the client', error: new FairleadError('internal', 'a fault in the client', { cause: error }) };
   }
-  const { code, message: reason } = error;
-  const retryAfter = error instanceof Refusal && error.retryAfter !== undefined ? { retryAfter: error.retryAfter } : {};
+  const { code, message: reason, retryAfter } = error;
   if (code === 'network') {
     // With a cause something answered that it cannot be reached; without, nothing came in time.
     return { kind: welcomed ? 'dropped' : error.cause === undefined ? 'blocked' : 'refused', reason };
   }
-  if (code === 'bad_answer') return { kind: 'blocked', reason, error, ...retryAfter };
   if (code === 'not_acceptable') return { kind: 'blocked', reason };
-  if (isPassing(code)) return { kind: 'server', reason, ...retryAfter };
-  return { kind: 'server', reason, error, ...retryAfter };
+  if (isPassing(code) || code === 'gone') return { kind: 'server', reason, retryAfter };
+  return { kind: code === 'bad_answer' ? 'blocked' : 'server', reason, error, retryAfter };
 }

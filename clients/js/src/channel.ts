@@ -1,5 +1,5 @@
 import { isCursor } from './cursor.ts';
-import { FairleadError } from './error.ts';
+import { closedError, FairleadError } from './error.ts';
 import { decode, encode, type Gap, type Message } from './frame.ts';
 import { isChannel, isPattern } from './pattern.ts';
 import type { Session } from './session.ts';
@@ -34,7 +34,7 @@ export interface History {
 export interface Within {
   session: Session;
   buffer: number;
-  get(path: string, query: Record<string, string>, signal?: AbortSignal): Promise<unknown>;
+  get(path: string, query: object, signal?: AbortSignal): Promise<unknown>;
   report(error: FairleadError): void;
 }
 
@@ -59,25 +59,10 @@ export class Channel {
   subscribe(first?: ((message: Message) => void | Promise<void>) | SubscribeOptions, second: SubscribeOptions = {}): Subscription {
     const { session, buffer, report } = this.#within;
     const options = checked((typeof first === 'function' ? second : first) ?? {});
-    const host: Host = {
-      leave: (sub) => {
-        session.ledger.remove(sub);
-        session.pump();
-      },
-      park: (sub) => {
-        session.ledger.park(sub);
-        session.pump();
-      },
-      unpark: (sub) => {
-        session.ledger.unpark(sub);
-        session.pump();
-      },
-      report,
-    };
-    if (session.state === 'closed') throw new FairleadError('closed', 'the client was closed');
+    const host: Host = { ledger: session.ledger, report };
+    if (session.state === 'closed') throw closedError('the client');
     const sub = typeof first === 'function' ? new Feed(this.name, options, host, first) : new Pull(this.name, options, host, buffer);
     session.ledger.add(sub);
-    session.pump();
     return sub;
   }
 
@@ -89,7 +74,7 @@ export class Channel {
     const { session } = this.#within;
     this.#mustBeChannel('publish');
     signal?.throwIfAborted();
-    if (session.state === 'closed') throw new FairleadError('closed', 'the client was closed');
+    if (session.state === 'closed') throw closedError('the client');
     const cid = session.nextCid();
     let text: string;
     try {
@@ -122,8 +107,7 @@ export class Channel {
   async history({ signal, ...query }: HistoryOptions = {}): Promise<History> {
     this.#mustBeChannel('history');
     const path = `v1/channels/${encodeURIComponent(this.name)}/messages`;
-    const text = Object.entries(query).filter(([, value]) => value !== undefined).map(([name, value]) => [name, String(value)]);
-    const page = (await this.#within.get(path, Object.fromEntries(text) as Record<string, string>, signal)) as History;
+    const page = (await this.#within.get(path, query, signal)) as History;
     if (!Array.isArray(page?.messages)) throw new FairleadError('bad_answer', 'the answer to history has no messages');
     page.messages.forEach(decode);
     return page;

@@ -2,10 +2,10 @@ import { realClock, type Clock } from './clock.ts';
 import { Channel } from './channel.ts';
 import { FairleadError } from './error.ts';
 import type { Transport } from './frame.ts';
-import { defaults, type Policy } from './link.ts';
+import { defaults, type Policy, type State } from './link.ts';
 import { request, text, Watchdog, type Net } from './net.ts';
 import { poll } from './poll.ts';
-import { Session, type Events, type State } from './session.ts';
+import { Session, type Events } from './session.ts';
 import { stream } from './stream.ts';
 import { webSocket } from './websocket.ts';
 
@@ -129,8 +129,9 @@ export class Client {
   }
 
   /** A GET changes nothing: it is tried again when the network fails, for two pooled connections in a row may be dead. */
-  async #get(path: string, query: Record<string, string>, signal?: AbortSignal): Promise<unknown> {
-    const asked = `${path}?${new URLSearchParams(query).toString()}`.replace(/\?$/, '');
+  async #get(path: string, query: object, signal?: AbortSignal): Promise<unknown> {
+    const params = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== undefined));
+    const asked = `${path}?${params}`;
     for (let left = tries; ; ) {
       signal?.throwIfAborted();
       const watchdog = new Watchdog(this.#net.clock);

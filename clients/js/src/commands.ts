@@ -9,6 +9,9 @@ const mostCommands = 100;
 /** A pooled connection may be dead: the answer to a POST must begin within this. Milliseconds. */
 const firstByte = 5_000;
 
+/** A goodbye that takes longer is not worth the wait. */
+const farewell = 1_000;
+
 export interface Poster {
   room(): number;
   send(commands: readonly Command[]): void;
@@ -22,11 +25,11 @@ export function poster({ net, sink, session, attachment }: Context): Poster {
   let over = false;
   let most = mostCommands;
 
-  const post = async (commands: readonly Command[], watchdog: Watchdog, keepalive = false): Promise<unknown> => {
+  const post = async (commands: readonly Command[], watchdog: Watchdog, bye = false): Promise<unknown> => {
     const head = JSON.stringify({ session: session(), attachment: attachment(), ...(await tokenOf(net)) });
     const body = `${head.slice(0, -1)}${head === '{}' ? '' : ','}"commands":[${commands.map((c) => c.text).join(',')}]}`;
-    watchdog.arm(firstByte);
-    const response = await request(net, { method: 'POST', path: 'v1/commands', accept: 'application/json', body, keepalive }, watchdog);
+    watchdog.arm(bye ? farewell : firstByte);
+    const response = await request(net, { method: 'POST', path: 'v1/commands', accept: 'application/json', body, keepalive: bye }, watchdog);
     return JSON.parse(await text(response, watchdog, firstByte)) as unknown;
   };
 

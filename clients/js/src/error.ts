@@ -3,16 +3,19 @@
  *
  * `code` is one of the server's (PROTOCOL.md section 2.3), or one of the client's own:
  * `closed` (the client or subscription was closed), `outbox_full` (too many publishes wait for an acknowledgement),
- * `bad_answer` (what answered is not a Fairlead server), `network` (nothing answered), `listener` (an
- * application's listener threw; see `cause`).
+ * `bad_answer` (what answered is not a Fairlead server), `network` (nothing answered), `token` (the
+ * application's token function threw) and `listener` (a listener of its did; see `cause`).
  */
 export class FairleadError extends Error {
   override readonly name = 'FairleadError';
   readonly code: string;
+  /** The server asks to be left alone for so many milliseconds. */
+  readonly retryAfter: number | undefined;
 
-  constructor(code: string, message: string, options?: { cause?: unknown }) {
+  constructor(code: string, message: string, options?: { cause?: unknown; retryAfter?: number | undefined }) {
     super(message, options);
     this.code = code;
+    this.retryAfter = options?.retryAfter;
   }
 }
 

@@ -107,47 +107,35 @@ const complete: Record<string, (f: Fields) => boolean> = {
   error: (f) => isText(f['code']),
 };
 
-/** The frame in a parsed JSON value; undefined for an op that this version does not know. Throws a FairleadError. */
+/** The frame in a parsed JSON value; undefined for an op that this version does not know. Throws. */
 export function toFrame(value: unknown): Frame | undefined {
-  if (typeof value !== 'object' || value === null || !isText((value as Fields)['op'])) throw broken('it has no op');
+  if (typeof value !== 'object' || value === null || !isText((value as Fields)['op'])) throw new TypeError('it has no op');
   const fields = value as Fields;
   const op = fields['op'] as string;
   if (!Object.hasOwn(complete, op)) return undefined;
-  if (!complete[op]?.(fields)) throw broken(`the ${op} is not complete`);
+  if (!complete[op]?.(fields)) throw new TypeError(`the ${op} is not complete`);
   if (op === 'message') decode(fields);
   return fields as Frame;
 }
 
-/** As toFrame, from text. */
+/** As toFrame, from text. Throws a FairleadError. */
 export function parseFrame(text: string): Frame | undefined {
-  let value: unknown;
   try {
-    value = JSON.parse(text);
+    return toFrame(JSON.parse(text));
   } catch (cause) {
-    throw broken('it is not JSON', cause);
+    throw new FairleadError('bad_answer', 'a frame from the server is damaged', { cause });
   }
-  return toFrame(value);
 }
 
-function broken(why: string, cause?: unknown): FairleadError {
-  return new FairleadError('bad_answer', `a frame from the server does not parse: ${why}`, { cause });
-}
-
-/** Turns the base64 of a message into bytes, in place. */
+/** Turns the base64 of a message into bytes, in place. Throws when it is damaged. */
 export function decode(message: { data?: unknown; encoding?: unknown }): void {
   if (message.encoding !== 'base64' || !isText(message.data)) return;
-  let binary: string;
-  try {
-    binary = atob(message.data);
-  } catch (cause) {
-    throw broken('its base64 is damaged', cause);
-  }
-  message.data = Uint8Array.from(binary, (c) => c.charCodeAt(0));
+  message.data = Uint8Array.from(atob(message.data), (c) => c.charCodeAt(0));
 }
 
-/** The message in a frame, without the frame's op. */
-export function toMessage({ op: _, ...message }: { op: 'message' } & Message): Message {
-  return message;
+/** The message or gap in a frame, without the frame's op. */
+export function bare<F extends { op: string }>({ op: _, ...rest }: F): Omit<F, 'op'> {
+  return rest;
 }
 
 /** The `data` and `encoding` fields of a payload. Throws a FairleadError for what JSON cannot hold. */
@@ -155,8 +143,5 @@ export function encode(data: unknown): { data: unknown; encoding?: 'base64' } {
   const bytes = data instanceof ArrayBuffer ? new Uint8Array(data) : data;
   if (!ArrayBuffer.isView(bytes)) return { data: data === undefined ? null : data };
   const view = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  let binary = '';
-  // fromCharCode takes its characters as arguments, of which engines allow some 65,000.
-  for (let i = 0; i < view.length; i += 8192) binary += String.fromCharCode(...view.subarray(i, i + 8192));
-  return { data: btoa(binary), encoding: 'base64' };
+  return { data: btoa(Array.from(view, (byte) => String.fromCharCode(byte)).join('')), encoding: 'base64' };
 }

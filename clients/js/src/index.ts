@@ -3,5 +3,6 @@ export { connect, type Client, type ConnectOptions } from './client.ts';
 export type { Channel, History, HistoryOptions, PublishOptions } from './channel.ts';
 export { FairleadError } from './error.ts';
 export type { Gap, Message, Start, Transport } from './frame.ts';
-export type { Events, State } from './session.ts';
+export type { State, StateEvent, TransportEvent } from './link.ts';
+export type { Events } from './session.ts';
 export type { SubscribeOptions, Subscription } from './subscription.ts';

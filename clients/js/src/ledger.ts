@@ -42,20 +42,23 @@ export class Ledger {
   #hello: Sub[] = [];
   #changed = false; // commands() may have something to say
   readonly #onGap: (gap: Gap) => void;
+  readonly #onChange: () => void;
 
-  constructor(onGap: (gap: Gap) => void) {
+  /** onChange: a subscription came, went, was parked or goes on; called while that is done. */
+  constructor(onGap: (gap: Gap) => void, onChange: () => void) {
     this.#onGap = onGap;
+    this.#onChange = onChange;
   }
 
   add(sub: Sub): void {
-    this.#changed = true;
+    this.#change();
     this.#subs.add(sub);
     if (hasWildcard(sub.pattern)) this.#wild.add(sub);
     else this.#exact.set(sub.pattern, (this.#exact.get(sub.pattern) ?? new Set()).add(sub));
   }
 
   remove(sub: Sub): void {
-    this.#changed = true;
+    this.#change();
     sub.phase = 'idle';
     this.#subs.delete(sub);
     this.#wild.delete(sub);
@@ -236,13 +239,18 @@ export class Ledger {
   }
 
   park(sub: Sub): void {
-    this.#changed = true;
+    this.#change();
     sub.phase = 'parked';
   }
 
   unpark(sub: Sub): void {
-    this.#changed = true;
+    this.#change();
     if (sub.phase === 'parked' && this.#subs.has(sub)) sub.phase = 'idle';
+  }
+
+  #change(): void {
+    this.#changed = true;
+    this.#onChange();
   }
 
   #more(commands: Command[]): Command[] {

@@ -61,7 +61,7 @@ export interface End {
   reason: string;
   error?: FairleadError;
   /** The server asks to be left alone for so long. */
-  retryAfter?: number;
+  retryAfter?: number | undefined;
 }
 
 interface Common {
@@ -80,8 +80,8 @@ interface Common {
   /** What the server offers, once it has said so. */
   readonly offered: readonly Transport[] | null;
   readonly reason: string;
-  /** The error that was reported last: it is not repeated until something works. */
-  readonly reported: string;
+  /** The errors that were reported since something worked: they are not repeated. */
+  readonly reported: readonly string[];
 }
 
 export type Link = Common &
@@ -112,6 +112,7 @@ interface At {
   readonly random: number;
 }
 
+/** What happens to a link. */
 export type Event = At &
   (
     | { readonly type: 'start' | 'online' | 'visible' | 'reconnect' | 'close' }
@@ -126,21 +127,39 @@ export type Effect =
   | { readonly type: 'attach'; readonly attempt: number; readonly transport: Transport }
   /** `bye`: tell the server, if there is a way to. */
   | { readonly type: 'detach'; readonly bye: boolean }
-  | { readonly type: 'state'; readonly state: 'connecting' | 'connected' | 'waiting' | 'closed'; readonly reason: string; readonly retryIn?: number }
-  | { readonly type: 'transport'; readonly transport: Transport; readonly from: Transport | null; readonly reason: string }
-  | { readonly type: 'error'; readonly error: FairleadError };
+  /** The rest is for the application. */
+  | { readonly type: 'state'; readonly event: StateEvent }
+  | { readonly type: 'transport'; readonly event: TransportEvent }
+  | { readonly type: 'error'; readonly event: FairleadError };
+
+/** `waiting`: for the next attempt. */
+export type State = 'connecting' | 'connected' | 'waiting' | 'closed';
+
+export interface StateEvent {
+  readonly state: State;
+  /** What led to it, for people. */
+  readonly reason: string;
+  readonly retryInMs?: number;
+}
+
+/** Another transport than the last one has been proven. */
+export interface TransportEvent {
+  readonly transport: Transport;
+  readonly from: Transport | null;
+  readonly reason: string;
+}
 
 export type Step = [Link, Effect[]];
 
 export function initial(): Link {
   return {
-    phase: 'idle', attempt: 0, began: -Infinity, failures: 0, last: null, proven: [], blocked: {}, suspects: [], offered: null, reason: '', reported: '',
+    phase: 'idle', attempt: 0, began: -Infinity, failures: 0, last: null, proven: [], blocked: {}, suspects: [], offered: null, reason: '', reported: [],
   };
 }
 
 /** When the machine wants its next tick; null for never. */
 export function deadline(link: Link): number | null {
-  if (link.phase === 'attaching' || link.phase === 'live') return Math.min(link.until, link.leave ?? Infinity);
+  if (isAttached(link)) return Math.min(link.until, link.leave ?? Infinity);
   return link.phase === 'waiting' ? link.until : null;
 }
 
@@ -154,12 +173,12 @@ export function order(policy: Policy, link: Link, now: number): Transport[] {
 
 export function step(policy: Policy, link: Link, event: Event): Step {
   if (link.phase === 'closed') return [link, []];
-  if ('attempt' in event && (event.attempt !== link.attempt || (link.phase !== 'attaching' && link.phase !== 'live'))) return [link, []];
+  if ('attempt' in event && (event.attempt !== link.attempt || !isAttached(link))) return [link, []];
   switch (event.type) {
     case 'start':
       return link.phase === 'idle' ? pass(policy, link, event.now, []) : [link, []];
     case 'close':
-      return [{ ...common(link), phase: 'closed' }, [{ type: 'detach', bye: true }, { type: 'state', state: 'closed', reason: 'closed' }]];
+      return [{ ...link, phase: 'closed' }, [{ type: 'detach', bye: true }, state('closed', 'closed')]];
     case 'reconnect':
       return pass(policy, { ...link, reason: 'reconnect' }, event.now, [{ type: 'detach', bye: true }]);
     case 'online':
@@ -180,18 +199,20 @@ export function step(policy: Policy, link: Link, event: Event): Step {
   }
 }
 
+function state(state: State, reason: string): Effect {
+  return { type: 'state', event: { state, reason } };
+}
+
+function isAttached(link: Link): link is Of<'attaching' | 'live'> {
+  return link.phase === 'attaching' || link.phase === 'live';
+}
+
 type Of<P extends Link['phase']> = Extract<Link, { phase: P }>;
 type On<T extends Event['type']> = Extract<Event, { type: T }>;
 
-function common(link: Link): Common {
-  const { attempt, began, failures, last, proven, blocked, suspects, offered, reason, reported } = link;
-  return { attempt, began, failures, last, proven, blocked, suspects, offered, reason, reported };
-}
-
 /** Begins a pass down the ladder. */
 function pass(policy: Policy, link: Link, now: number, effects: Effect[]): Step {
-  const next: Effect = { type: 'state', state: 'connecting', reason: link.reason };
-  return attach(policy, { ...link, suspects: [] }, order(policy, link, now), now, [...effects, next]);
+  return attach(policy, { ...link, suspects: [] }, order(policy, link, now), now, [...effects, state('connecting', link.reason)]);
 }
 
 function attach(policy: Policy, link: Link, [transport, ...rest]: readonly Transport[], now: number, effects: Effect[]): Step {
@@ -199,7 +220,7 @@ function attach(policy: Policy, link: Link, [transport, ...rest]: readonly Trans
   const attempt = link.attempt + 1;
   const until = now + (transport === 'poll' ? policy.pollWelcome : policy.welcome);
   return [
-    { ...common(link), phase: 'attaching', attempt, began: now, transport, rest, until, beat: Infinity, leave: null },
+    { ...link, phase: 'attaching', attempt, began: now, transport, rest, until, beat: Infinity, leave: null },
     [...effects, { type: 'attach', attempt, transport }],
   ];
 }
@@ -216,19 +237,19 @@ function proof(link: Of<'attaching'>, { now }: At): Step {
   const blocked: Partial<Record<Transport, number>> = { ...link.blocked };
   for (const each of link.suspects) blocked[each] = now;
   delete blocked[transport];
-  const effects: Effect[] = [{ type: 'state', state: 'connected', reason: link.reason }];
-  if (transport !== link.last) effects.unshift({ type: 'transport', transport, from: link.last, reason: link.reason });
+  const effects = [state('connected', link.reason)];
+  if (transport !== link.last) effects.unshift({ type: 'transport', event: { transport, from: link.last, reason: link.reason } });
   return [
     {
-      ...common(link), phase: 'live', transport, beat, leave, since: now, until: now + 1.5 * beat, blocked, suspects: [], last: transport,
-      proven: [...new Set([...link.proven, transport])], reason: '', reported: '',
+      ...link, phase: 'live', transport, beat, leave, since: now, until: now + 1.5 * beat, blocked, suspects: [], last: transport,
+      proven: [...new Set([...link.proven, transport])], reason: '', reported: [],
     },
     effects,
   ];
 }
 
 function goaway(link: Link, event: On<'goaway'>): Step {
-  if (link.phase !== 'attaching' && link.phase !== 'live') return [link, []];
+  if (!isAttached(link)) return [link, []];
   const after = Math.min(Math.max(event.after, 0), longest);
   return [{ ...link, leave: event.now + after, reason: 'the server asked to move' }, []];
 }
@@ -243,7 +264,7 @@ function tick(policy: Policy, link: Link, event: On<'tick'>): Step {
   const at = deadline(link);
   if (at === null || event.now < at) return [link, []];
   if (link.phase === 'waiting') return pass(policy, link, event.now, []);
-  if (link.phase !== 'attaching' && link.phase !== 'live') return [link, []];
+  if (!isAttached(link)) return [link, []];
   if (link.leave !== null && event.now >= link.leave) return leave(policy, link, event);
   const gone: Effect = { type: 'detach', bye: false };
   if (link.phase === 'attaching') {
@@ -263,15 +284,17 @@ function leave(policy: Policy, link: Of<'attaching' | 'live'>, event: At): Step 
 }
 
 function ended(policy: Policy, link: Link, event: At, end: End, effects: Effect[]): Step {
-  if (link.phase !== 'attaching' && link.phase !== 'live') return [link, effects];
-  const told = end.error ? `${end.error.code}: ${end.error.message}` : '';
-  if (end.error && told !== link.reported) effects = [...effects, { type: 'error', error: end.error }];
-  const reason = `${link.transport}: ${end.reason}`;
-  const next = { ...link, reason, reported: told || link.reported };
-  if (end.retryAfter !== undefined) return wait(policy, next, event, { ceiling: policy.cap, reason, least: end.retryAfter }, effects);
+  if (!isAttached(link)) return [link, effects];
+  const { error } = end;
+  const news = error && !link.reported.includes(error.message);
+  if (news) effects = [...effects, { type: 'error', event: error }];
+  // A server that words each of its errors anew is remembered for a while only.
+  const reported = news ? [...link.reported, error.message].slice(-10) : link.reported;
+  const next = { ...link, reason: `${link.transport}: ${end.reason}`, reported };
+  if (end.retryAfter !== undefined) return wait(policy, next, event, { ceiling: policy.cap, reason: next.reason, least: end.retryAfter }, effects);
   if (link.leave !== null) {
     const ceiling = event.now - link.began >= policy.calm ? 0 : policy.cap;
-    return wait(policy, next, event, { ceiling, reason, least: Math.max(link.leave - event.now, 0) }, effects);
+    return wait(policy, next, event, { ceiling, reason: next.reason, least: Math.max(link.leave - event.now, 0) }, effects);
   }
   return next.phase === 'live' ? dropped(policy, next, event, end, effects) : failed(policy, next, event, end, effects);
 }
@@ -310,7 +333,7 @@ function wait(policy: Policy, link: Link, { now, random }: At, { ceiling, reason
   // A move that the server announced (no ceiling) is no failure.
   const failures = link.failures + (ceiling === 0 ? 0 : 1);
   return [
-    { ...common(link), phase: 'waiting', failures, suspects: [], reason, until: now + retryIn, forced: least !== undefined },
-    [...effects, { type: 'state', state: 'waiting', reason, retryIn }],
+    { ...link, phase: 'waiting', failures, suspects: [], reason, until: now + retryIn, forced: least !== undefined },
+    [...effects, { type: 'state', event: { state: 'waiting', reason, retryInMs: Math.round(retryIn) } }],
   ];
 }

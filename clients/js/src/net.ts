@@ -11,16 +11,6 @@ export interface Net {
   clock: Clock;
 }
 
-/** A failed answer, and how long the server asks to be left alone. */
-export class Refusal extends FairleadError {
-  readonly retryAfter: number | undefined;
-
-  constructor(code: string, message: string, retryAfter: number | undefined) {
-    super(code, message);
-    this.retryAfter = retryAfter;
-  }
-}
-
 /**
  * Ends a request that stands still: a pooled connection may have died long ago, and nothing but a limit on the first byte
  * finds out. Each arm() starts the wait anew.
@@ -64,22 +54,21 @@ export interface Ask {
 
 /** Sends a request and gives its response once its headers are in and it is what was asked for. Throws a FairleadError. */
 export async function request(net: Net, { method, path, accept, body, keepalive }: Ask, watchdog: Watchdog): Promise<Response> {
-  const headers: Record<string, string> = { accept };
-  if (body !== undefined) headers['content-type'] = 'application/json';
   const init: RequestInit = {
     method,
-    headers,
+    // A GET without a body needs no preflight.
+    headers: body === undefined ? { accept } : { accept, 'content-type': 'application/json' },
+    body: body ?? null,
     cache: 'no-store',
     // A redirect would carry the body, token and all, to wherever a captive portal points.
     redirect: 'manual',
+    keepalive: keepalive ?? false,
     signal: watchdog.signal,
-    ...(body === undefined ? {} : { body }),
-    ...(keepalive ? { keepalive } : {}),
   };
   const response = await reached(net.fetch(new URL(path, net.base).href, init), watchdog);
   const type = response.headers.get('content-type')?.split(';')[0]?.trim().toLowerCase() ?? '';
   if (response.ok && type === accept) return response;
-  let problem: Refusal;
+  let problem: FairleadError;
   try {
     problem = await refusal(response, type, path, watchdog);
   } finally {
@@ -102,12 +91,12 @@ export async function text(response: Response, watchdog: Watchdog, stall: number
 /** Feeds the body to each, decoded, as it arrives. */
 export async function chunks(response: Response, watchdog: Watchdog, each: (part: string) => void): Promise<void> {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-  const reader = response.body?.getReader();
+  const reader = (response.body ?? new Blob().stream()).getReader();
   for (;;) {
-    const part = await reached(reader?.read() ?? Promise.resolve({ done: true as const, value: undefined }), watchdog);
+    const part = await reached(reader.read(), watchdog);
     let decoded: string;
     try {
-      decoded = part.done ? decoder.decode() : decoder.decode(part.value, { stream: true });
+      decoded = decoder.decode(part.value, { stream: !part.done });
     } catch (cause) {
       throw new FairleadError('bad_answer', 'the bytes of the answer are damaged: they are not UTF-8', { cause });
     }
@@ -127,20 +116,20 @@ async function reached<T>(promise: Promise<T>, watchdog: Watchdog): Promise<T> {
   }
 }
 
-async function refusal(response: Response, type: string, path: string, watchdog: Watchdog): Promise<Refusal> {
+async function refusal(response: Response, type: string, path: string, watchdog: Watchdog): Promise<FairleadError> {
   const retryAfter = delay(response.headers.get('retry-after'));
   if (type === 'application/problem+json') {
     try {
       const problem: unknown = JSON.parse(await text(response, watchdog, 5_000));
       const { code, detail } = problem as { code?: unknown; detail?: unknown };
-      if (typeof code === 'string') return new Refusal(code, typeof detail === 'string' ? detail : code, retryAfter);
+      if (typeof code === 'string') return new FairleadError(code, typeof detail === 'string' ? detail : code, { retryAfter });
     } catch {
       // A problem that cannot be read is still one: its status says which.
     }
   }
   const said = response.type === 'opaqueredirect' ? 'a redirect' : `status ${response.status}${type && ` and ${type}`}`;
   const passing = response.status === 429 || response.status >= 500;
-  return new Refusal(passing ? 'unavailable' : 'bad_answer', `${path} answered with ${said}: is this a Fairlead server, or is something in the way?`, retryAfter);
+  return new FairleadError(passing ? 'unavailable' : 'bad_answer', `${path} answered with ${said}: is it a Fairlead server?`, { retryAfter });
 }
 
 /** Retry-After (RFC 9110 section 10.2.3) in milliseconds. */

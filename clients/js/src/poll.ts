@@ -71,17 +71,18 @@ export function poll(context: Context): Attachment {
       };
     });
 
-  const close = async (bye: boolean): Promise<void> => {
+  // No goodbye: there is no lasting attachment to leave.
+  const close = async (): Promise<void> => {
     if (over) return;
     over = true;
     watchdog?.abort(undefined);
     wake();
-    await up.close(bye);
+    await up.close(false);
   };
 
   run().catch((error: unknown) => {
     if (over) return;
-    void close(false);
+    void close();
     sink.ended(endOf(error, polled));
   });
 
@@ -102,13 +103,11 @@ export function poll(context: Context): Attachment {
 
 /** The answer of a poll. Throws unless it is one, to the last byte: an empty 200 is what a broken connection looks like. */
 function whole(body: string): { frames: Frame[]; id: string } {
-  let answer: unknown;
   try {
-    answer = JSON.parse(body);
-  } catch {
-    // Said below.
+    const { frames, id } = JSON.parse(body) as { frames: unknown[]; id: unknown };
+    if (!isCursor(id)) throw new TypeError('it has no id');
+    return { frames: frames.map(toFrame).filter((f) => f !== undefined), id };
+  } catch (cause) {
+    throw new FairleadError('bad_answer', 'the answer to a poll is not whole', { cause });
   }
-  const { frames, id } = (answer ?? {}) as { frames?: unknown; id?: unknown };
-  if (!Array.isArray(frames) || !isCursor(id)) throw new FairleadError('bad_answer', 'the answer to a poll is not whole');
-  return { frames: frames.map(toFrame).filter((f) => f !== undefined), id };
 }

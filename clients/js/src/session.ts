@@ -1,22 +1,20 @@
-import type { Attachment, Context, Sink } from './attachment.ts';
-import { closedError, FairleadError, isPassing } from './error.ts';
-import { toMessage, type Command, type Frame, type Gap, type Message, type Transport, type Welcome } from './frame.ts';
+import { endOf, type Attachment, type Context, type Sink } from './attachment.ts';
+import { closedError, FairleadError } from './error.ts';
+import { bare, type Command, type Frame, type Gap, type Message, type Transport, type Welcome } from './frame.ts';
 import { Ledger } from './ledger.ts';
-import { deadline, initial, step, type Effect, type Event, type Link, type Policy } from './link.ts';
+import { deadline, initial, step, type Effect, type Event, type Link, type Policy, type State, type StateEvent, type TransportEvent } from './link.ts';
 import type { Net } from './net.ts';
 import { Outbox } from './outbox.ts';
 import { Uplink } from './uplink.ts';
 
 /** What a session tells of itself. */
 export interface Events {
-  state: { state: State; reason?: string; retryInMs?: number };
-  transport: { transport: Transport; from: Transport | null; reason: string };
+  state: StateEvent;
+  transport: TransportEvent;
   gap: Gap;
   error: FairleadError;
   message: Message;
 }
-
-export type State = 'connecting' | 'connected' | 'waiting' | 'closed';
 
 export interface SessionOptions {
   net: Net;
@@ -60,7 +58,7 @@ export class Session {
   constructor(options: SessionOptions) {
     this.#options = options;
     this.id = options.session;
-    this.ledger = new Ledger((gap) => options.emit('gap', gap));
+    this.ledger = new Ledger((gap) => options.emit('gap', gap), () => this.#uplink.schedule());
     this.outbox = new Outbox(options.outbox);
     this.#uplink = new Uplink({
       clock: options.net.clock,
@@ -112,18 +110,13 @@ export class Session {
     await this.#leaving;
   }
 
-  /** Subscriptions or publishes are waiting. Those of one turn of the event loop go together. */
-  readonly pump = (): void => {
-    this.#uplink.schedule();
-  };
-
   publish(command: Command, done: (id: string, duplicate: boolean) => void, fail: (error: FairleadError) => void): () => void {
     const entry = this.outbox.add(
       command,
       (reply) => (reply.id === undefined ? fail(new FairleadError('bad_answer', 'the acknowledgement has no id')) : done(reply.id, reply.duplicate === true)),
       fail,
     );
-    this.pump();
+    this.#uplink.schedule();
     return () => this.outbox.remove(entry);
   }
 
@@ -161,16 +154,8 @@ export class Session {
         return this.#attach(effect.attempt, effect.transport);
       case 'detach':
         return this.#detach(effect.bye);
-      case 'state':
-        return emit('state', {
-          state: effect.state,
-          ...(effect.reason && { reason: effect.reason }),
-          ...(effect.retryIn !== undefined && { retryInMs: Math.round(effect.retryIn) }),
-        });
-      case 'transport':
-        return emit('transport', { transport: effect.transport, from: effect.from, reason: effect.reason });
-      case 'error':
-        return emit('error', effect.error);
+      default:
+        return emit(effect.type, effect.event as Events[typeof effect.type]);
     }
   }
 
@@ -231,12 +216,12 @@ export class Session {
       case 'proof':
         return this.#dispatch({ type: 'proof', attempt });
       case 'message': {
-        const message = toMessage(frame);
+        const message = bare(frame);
         if (this.ledger.message(message)) this.#options.emit('message', message);
         return;
       }
       case 'gap':
-        return this.ledger.gap({ channel: frame.channel, from: frame.from, to: frame.to, reason: frame.reason });
+        return this.ledger.gap(bare(frame));
       case 'beat':
         this.position = frame.id;
         return this.ledger.beat(frame.id);
@@ -249,7 +234,7 @@ export class Session {
       case 'goaway':
         return this.#dispatch({ type: 'goaway', attempt, after: frame.after_ms });
       case 'error':
-        return this.#error(attempt, new FairleadError(frame.code, frame.message));
+        return this.#end(attempt, endOf(new FairleadError(frame.code, frame.message), true));
     }
   }
 
@@ -287,10 +272,5 @@ export class Session {
     this.position = id;
     this.ledger.beat(id);
     if (first) this.#dispatch({ type: 'proof', attempt });
-  }
-
-  #error(attempt: number, error: FairleadError): void {
-    const quiet = isPassing(error.code) || error.code === 'gone';
-    this.#end(attempt, { kind: 'server', reason: error.message, ...(quiet ? {} : { error }) });
   }
 }

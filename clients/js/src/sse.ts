@@ -1,3 +1,5 @@
+import { FairleadError } from './error.ts';
+
 /** One event of a text/event-stream. `type` and `id` are empty when the event does not set them: no id is carried over. */
 export interface StreamEvent {
   type: string;
@@ -7,6 +9,7 @@ export interface StreamEvent {
 
 /** A line that never ends is an attack or a broken server: it must not fill the memory. */
 export const maxLine = 16 << 20;
+export const tooLong = 'a line of the stream is too long';
 
 /**
  * Parses text/event-stream (WHATWG HTML section 9.2.6), however it is cut into chunks. Decode the bytes with
@@ -20,7 +23,7 @@ export class EventStreamParser {
   #data: string[] = [];
   #id = '';
 
-  /** The events that chunk completes. Throws a RangeError when a line grows past maxLine. */
+  /** The events that chunk completes. Throws a FairleadError when a line grows past maxLine. */
   push(chunk: string): StreamEvent[] {
     const events: StreamEvent[] = [];
     if (chunk === '') return events;
@@ -42,7 +45,7 @@ export class EventStreamParser {
       from = ends.lastIndex;
     }
     this.#rest = text.slice(from);
-    if (this.#rest.length > maxLine) throw new RangeError('a line of the event stream is too long');
+    if (this.#rest.length > maxLine) throw new FairleadError('bad_answer', tooLong);
     return events;
   }
 

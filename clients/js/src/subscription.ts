@@ -1,6 +1,6 @@
-import { FairleadError } from './error.ts';
+import { closedError, FairleadError } from './error.ts';
 import type { Message, Start } from './frame.ts';
-import type { Sub } from './ledger.ts';
+import type { Ledger, Sub } from './ledger.ts';
 
 /** A subscription: ends with unsubscribe(), with its signal, or with the client. */
 export interface Subscription extends Disposable {
@@ -15,11 +15,9 @@ export interface SubscribeOptions extends Start {
   signal?: AbortSignal;
 }
 
-/** What a subscription does to its session. */
+/** Where a subscription lives. */
 export interface Host {
-  leave(sub: Sub): void;
-  park(sub: Sub): void;
-  unpark(sub: Sub): void;
+  ledger: Pick<Ledger, 'add' | 'remove' | 'park' | 'unpark'>;
   report(error: FairleadError): void;
 }
 
@@ -66,8 +64,8 @@ abstract class Base implements Sub, Subscription {
 
   unsubscribe(): void {
     this.#signal?.removeEventListener('abort', this.#abort);
-    this.host.leave(this);
-    this.#settle.reject(new FairleadError('closed', `the subscription to ${this.pattern} was closed`));
+    this.host.ledger.remove(this);
+    this.#settle.reject(closedError(`the subscription to ${this.pattern}`));
   }
 
   [Symbol.dispose](): void {
@@ -128,11 +126,12 @@ export class Pull extends Base implements AsyncIterableIterator<Message> {
   override deliver(message: Message): void {
     const waiting = this.#waiting.shift();
     if (waiting) {
+      this.#consumed = message.id;
       waiting.resolve({ done: false, value: message });
       return;
     }
     this.#held.push(message);
-    if (this.#held.length - this.#next >= this.#most) this.host.park(this);
+    if (this.#held.length - this.#next >= this.#most) this.host.ledger.park(this);
   }
 
   override fail(error: FairleadError): void {
@@ -154,7 +153,7 @@ export class Pull extends Base implements AsyncIterableIterator<Message> {
       if (this.#next === this.#held.length) {
         this.#held = [];
         this.#next = 0;
-        this.host.unpark(this);
+        this.host.ledger.unpark(this);
       }
       return Promise.resolve({ done: false, value });
     }

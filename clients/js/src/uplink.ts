@@ -4,7 +4,6 @@ import { FairleadError } from './error.ts';
 import type { Reply } from './frame.ts';
 import type { Ledger } from './ledger.ts';
 import type { Policy } from './link.ts';
-import { Refusal } from './net.ts';
 import type { Outbox } from './outbox.ts';
 
 /** The most that one batch of publishes takes, in characters, unless one alone takes more. */
@@ -21,7 +20,7 @@ export interface UplinkOptions {
   policy: Pick<Policy, 'base' | 'cap'>;
   ledger: Ledger;
   outbox: Outbox;
-  nextCid: () => number;
+  nextCid(): number;
   report(error: FairleadError): void;
   /** The attachment does not answer. */
   stuck(reason: string): void;
@@ -96,8 +95,8 @@ export class Uplink {
     outbox.lost();
     if (!smaller) {
       if (this.#failures === worrying - 1) report(error);
-      this.#forced = error instanceof Refusal && error.retryAfter !== undefined;
-      this.#back(error instanceof Refusal ? error.retryAfter : undefined);
+      this.#forced = error.retryAfter !== undefined;
+      this.#back(error.retryAfter);
     }
     this.#expect();
     this.schedule();

@@ -12,7 +12,7 @@ interface Probe extends Sub {
 
 function bench(): { ledger: Ledger; gaps: Gap[]; add: (pattern: string, start?: Start) => Probe; ask: () => { cid: number; op: string; channel: string; after?: string; last?: number }[] } {
   const gaps: Gap[] = [];
-  const ledger = new Ledger((gap) => gaps.push(gap));
+  const ledger = new Ledger((gap) => gaps.push(gap), () => {});
   let cid = 0;
   return {
     ledger,

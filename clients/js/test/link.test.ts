@@ -64,7 +64,7 @@ function started(policy: Partial<Policy> = {}): Bench {
   return bench;
 }
 
-const types = (effects: Effect[]): string[] => effects.map((e) => (e.type === 'state' ? e.state : e.type));
+const types = (effects: Effect[]): string[] => effects.map((e) => (e.type === 'state' ? e.event.state : e.type));
 
 describe('a pass down the ladder', () => {
   test('a transport is trusted after welcome and proof, not before', () => {
@@ -86,7 +86,7 @@ describe('a pass down the ladder', () => {
     assert.equal(b.now, defaults.welcome + defaults.proof, 'a welcome without a proof is a stream that is held back');
     assert.equal(b.attached, 'poll');
     const [transport] = b.prove();
-    assert.deepEqual(transport, { type: 'transport', transport: 'poll', from: null, reason: 'sse: no proof in time' });
+    assert.deepEqual(transport, { type: 'transport', event: { transport: 'poll', from: null, reason: 'sse: no proof in time' } });
     assert.equal(deadline(b.link), Infinity, 'a poll has its own limits');
   });
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { FairleadError } from '../src/error.ts';
 import { LineParser } from '../src/ndjson.ts';
 import { EventStreamParser, type StreamEvent } from '../src/sse.ts';
 import { vectors } from './support/vectors.ts';
@@ -43,7 +44,7 @@ test('a line without an end does not fill the memory', () => {
   for (const parser of [new EventStreamParser(), new LineParser()]) {
     assert.throws(() => {
       for (let i = 0; i < 20; i++) parser.push(megabyte);
-    }, RangeError);
+    }, FairleadError);
   }
 });
 

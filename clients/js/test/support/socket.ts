@@ -1,0 +1,88 @@
+import type { Log } from './log.ts';
+import type { Start } from '../../src/frame.ts';
+
+export interface Script {
+  log: Log;
+  /** What sockets do: serve as they should, or one of the ways in which networks break them. */
+  mode: 'serve' | 'refuse' | 'mute' | 'no proof' | 'wrong protocol' | 'throw';
+  sockets: ScriptedSocket[];
+  WebSocket: typeof WebSocket;
+}
+
+interface Hello {
+  op: string;
+  cid?: number;
+  channels?: Record<string, Start>;
+  session?: string;
+}
+
+/** A WebSocket whose other end is a Log in this process. Everything it does, it does in a later task, like a real one. */
+export class ScriptedSocket {
+  readyState = 0;
+  protocol = 'fairlead.v1';
+  onopen?: () => void;
+  onmessage?: (event: { data: unknown }) => void;
+  onclose?: (event: { code: number; reason: string }) => void;
+  onerror?: () => void;
+  readonly sent: Hello[] = [];
+  readonly url: string;
+  readonly script: Script;
+  #follower: ReturnType<Log['attach']> | undefined;
+
+  constructor(script: Script, url: string) {
+    if (script.mode === 'throw') throw new Error('forbidden by policy');
+    this.script = script;
+    this.url = url;
+    script.sockets.push(this);
+    if (script.mode === 'wrong protocol') this.protocol = '';
+    setImmediate(() => {
+      if (script.mode === 'refuse') this.drop(1006);
+      else if (this.readyState === 0) {
+        this.readyState = 1;
+        this.onopen?.();
+      }
+    });
+  }
+
+  send(text: string): void {
+    const frame = JSON.parse(text) as Hello;
+    this.sent.push(frame);
+    setImmediate(() => {
+      if (this.readyState === 1 && this.script.mode !== 'mute') this.#answer(frame);
+    });
+  }
+
+  /** Delivers a frame as it is. */
+  push(data: unknown): void {
+    if (this.readyState === 1) this.onmessage?.({ data });
+  }
+
+  close(code = 1000): void {
+    this.drop(code);
+  }
+
+  drop(code: number, reason = ''): void {
+    if (this.readyState === 3) return;
+    this.readyState = 3;
+    if (this.#follower) this.script.log.followers.delete(this.#follower);
+    setImmediate(() => this.onclose?.({ code, reason }));
+  }
+
+  #answer(frame: Hello): void {
+    const send = (f: object): void => void setImmediate(() => this.push(JSON.stringify(f)));
+    if (frame.op === 'hello') {
+      this.#follower = this.script.log.attach(frame.channels ?? {}, send, { ...(frame.session && { session: frame.session }) });
+      if (this.script.mode === 'serve') send({ op: 'proof' });
+    } else if (frame.op !== 'bye') send(this.script.log.command(frame, this.#follower));
+  }
+}
+
+export function scripted(log: Log, mode: Script['mode'] = 'serve'): Script {
+  const script: Script = { log, mode, sockets: [], WebSocket: undefined as unknown as typeof WebSocket };
+  script.WebSocket = class extends ScriptedSocket {
+    constructor(url: string) {
+      super(script, url);
+    }
+  } as unknown as typeof WebSocket;
+  return script;
+}

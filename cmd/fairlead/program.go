@@ -53,7 +53,8 @@ func exitCode(err error) int {
 func run(ctx context.Context, args, env []string, std stdio) error {
 	err := dispatch(ctx, args, env, std)
 	if err != nil {
-		fmt.Fprintf(std.err, "fairlead: %v\n", err)
+		// The client package is called fairlead as well.
+		fmt.Fprintf(std.err, "fairlead: %s\n", strings.TrimPrefix(err.Error(), "fairlead: "))
 	}
 	return err
 }

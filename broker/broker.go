@@ -200,7 +200,7 @@ func (b *Broker) Close(ctx context.Context) error {
 		b.follower.close()
 	}
 	if b.relay != nil {
-		_ = b.relay.Unsubscribe() // it fails if the connection has closed, and then it has ended
+		b.endRelay(ctx)
 	}
 	done := make(chan struct{})
 	go func() { // ends with b.wg, whatever becomes of ctx

@@ -85,6 +85,13 @@ func closeBroker(t testing.TB, b *Broker) {
 	}
 }
 
+// deadline is the test's context, with the deadline that nats.go wants.
+func deadline(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 // bubble runs f with fake time.
 func bubble(t *testing.T, f func(t *testing.T)) { synctest.Test(t, f) }
 

@@ -40,6 +40,15 @@ func (b *Broker) Relay(handle func(ctx context.Context, request []byte) []byte) 
 	return b.publishing.FlushWithContext(ctx) // or the first request could find nobody
 }
 
+// endRelay makes other nodes find nobody here, at once: what they ask after
+// this gets no answer. It changes nothing if the connection is down.
+func (b *Broker) endRelay(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_ = b.relay.Unsubscribe()
+	_ = b.publishing.FlushWithContext(ctx)
+}
+
 // Ask asks another node, and returns its answer. A node that is not there any
 // more gives the error gone: what was attached to it has ended.
 func (b *Broker) Ask(ctx context.Context, node string, request []byte) ([]byte, error) {

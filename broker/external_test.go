@@ -1,0 +1,177 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/fairlead/fairlead/protocol"
+)
+
+// externalNATS runs a NATS server that somebody else would run. Not for use in a bubble.
+func externalNATS(t *testing.T) (url string, js jetstream.JetStream) {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+	if !s.ReadyForConnections(time.Minute) {
+		t.Fatal("the NATS server did not start")
+	}
+	nc, err := nats.Connect(s.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	if js, err = jetstream.New(nc); err != nil {
+		t.Fatal(err)
+	}
+	return s.ClientURL(), js
+}
+
+func TestNodesOnOneNATSAreOneLog(t *testing.T) {
+	url, _ := externalNATS(t)
+	one, two := open(t, Options{URL: url}), open(t, Options{URL: url, TailBytes: 1})
+	if one.Epoch() != two.Epoch() || one.Node() == two.Node() {
+		t.Errorf("epochs %s and %s, nodes %s and %s", one.Epoch(), two.Epoch(), one.Node(), two.Node())
+	}
+	here, there := newReader(t, one), newReader(t, two)
+	subscribe(t, here, "a", earliest())
+	subscribe(t, there, ">", earliest())
+	var want []string
+	for i := range 20 {
+		b := []*Broker{one, two}[i%2]
+		want = append(want, fmt.Sprint(publish(t, b, "a", i)))
+	}
+	equal(t, "here", collect(t, here, 20), want)
+	equal(t, "there", collect(t, there, 20), want)
+
+	r, err := one.Publish(t.Context(), Publication{Channel: "a", Key: "k"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := two.Publish(t.Context(), Publication{Channel: "a", Key: "k"})
+	if err != nil || again.ID != r.ID || !again.Duplicate {
+		t.Errorf("the same key on the other node: got %+v, %v", again, err)
+	}
+	// A cursor is good on any node, at once, though it may not have followed so far.
+	late := newReader(t, two)
+	subscribe(t, late, "a", after(publishMany(t, one, 50)))
+	last := publish(t, one, "a", "last")
+	equal(t, "after another node's cursor", collect(t, late, 1), []string{fmt.Sprint(last)})
+}
+
+func publishMany(t *testing.T, b *Broker, n int) protocol.ID {
+	t.Helper()
+	for range n - 1 {
+		publish(t, b, "a", "x")
+	}
+	return b.id(publish(t, b, "a", "x"))
+}
+
+func TestNodesAskEachOtherAcrossNATS(t *testing.T) {
+	url, _ := externalNATS(t)
+	one, two := open(t, Options{URL: url}), open(t, Options{URL: url})
+	for _, b := range []*Broker{one, two} {
+		if err := b.Relay(func(_ context.Context, request []byte) []byte { return append([]byte(b.Node()+" "), request...) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, to := range []*Broker{one, two} {
+		if answer, err := one.Ask(t.Context(), to.Node(), []byte("x")); err != nil || string(answer) != to.Node()+" x" {
+			t.Errorf("got %q, %v", answer, err)
+		}
+	}
+	gone := two.Node()
+	closeBroker(t, two)
+	if _, err := one.Ask(t.Context(), gone, []byte("x")); protocol.ErrorFrom(err).Code != protocol.Gone {
+		t.Errorf("a node that has closed: got %v, want gone", err)
+	}
+}
+
+func TestClosingWaitsForWhatIsBeingAnswered(t *testing.T) {
+	url, _ := externalNATS(t)
+	one, two := open(t, Options{URL: url}), open(t, Options{URL: url})
+	asked, finished := make(chan struct{}), false
+	err := two.Relay(func(ctx context.Context, _ []byte) []byte {
+		close(asked)
+		<-ctx.Done()
+		finished = true
+		return []byte("late")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan string)
+	go func() {
+		answer, _ := one.Ask(t.Context(), two.Node(), nil)
+		answered <- string(answer)
+	}()
+	<-asked
+	closeBroker(t, two)
+	if !finished {
+		t.Error("Close did not wait")
+	}
+	if a := <-answered; a != "late" {
+		t.Errorf("got %q", a)
+	}
+}
+
+func TestAStreamThatCannotBeServedIsRefused(t *testing.T) {
+	url, js := externalNATS(t)
+	for name, c := range map[string]struct {
+		config jetstream.StreamConfig
+		want   string
+	}{
+		"PERSUBJECT": {jetstream.StreamConfig{MaxMsgsPerSubject: 5, AllowAtomicPublish: true}, "no maximum per subject"},
+		"DISCARDNEW": {jetstream.StreamConfig{Discard: jetstream.DiscardNew, AllowAtomicPublish: true}, "discard old"},
+		"NOBATCHES":  {jetstream.StreamConfig{}, "--allow-batch"},
+		"SUBJECTS":   {jetstream.StreamConfig{Subjects: []string{"SUBJECTS.other"}, AllowAtomicPublish: true}, "another stream's name or prefix"},
+	} {
+		if c.config.Subjects == nil {
+			c.config.Subjects = []string{name + ".>"}
+		}
+		c.config.Name = name
+		if _, err := js.CreateStream(t.Context(), c.config); err != nil {
+			t.Fatal(err)
+		}
+		b, err := Open(t.Context(), Options{URL: url, Stream: name, Prefix: name, Logger: slog.New(slog.DiscardHandler)})
+		if err == nil {
+			closeBroker(t, b)
+		}
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want something about %q", name, err, c.want)
+		}
+	}
+}
+
+func TestOtherSubjectsOfAnOperatorsStreamAreNoChannels(t *testing.T) {
+	url, js := externalNATS(t)
+	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "SHARED", Subjects: []string{"ch.>", "private.>"}, AllowAtomicPublish: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := open(t, Options{URL: url, Stream: "SHARED"})
+	r := newReader(t, b)
+	subscribe(t, r, ">", protocol.Start{})
+	if n := r.TryNext(make([]*Entry, 1)); n != 0 {
+		t.Fatal("there is something already")
+	}
+	if _, err := js.Publish(t.Context(), "private.x", []byte("secret")); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, b, "a", 1)
+	equal(t, "channels", collect(t, r, 1), []string{"2"})
+}

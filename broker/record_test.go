@@ -1,0 +1,123 @@
+package broker
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/fairlead/fairlead/protocol"
+)
+
+func TestMessagesOfNATSOriginsAreMessages(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := open(t, Options{})
+		origin := connectInside(t, b)
+		for _, m := range []*nats.Msg{
+			{Subject: "ch.a.b", Data: []byte(`{"x":1}`)},
+			{Subject: "ch.a.b", Data: []byte("plain"), Header: nats.Header{"Fairlead-Type": {"t"}, "Fairlead-From": {"me"}, "Nats-Msg-Id": {"k"}}},
+			{Subject: "ch.a.b", Data: []byte("[1]"), Header: nats.Header{"Fairlead-Encoding": {"text"}, "Nats-Msg-Id": {"a.b/k2"}}},
+			{Subject: "ch.a.b", Data: []byte{0xff}},
+			{Subject: "ch.a.b"},
+		} {
+			if err := origin.PublishMsg(m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := newReader(t, b)
+		subscribe(t, r, "a.b", earliest())
+		var got []string
+		for range 5 {
+			into := make([]*Entry, 1)
+			if _, err := r.Next(t.Context(), into); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, fields(t, into[0]))
+		}
+		equal(t, "messages", got, []string{
+			`a.b {"x":1}`,
+			`a.b "plain" type=t from=me key=k`,
+			`a.b "[1]" key=k2`,
+			`a.b "/w==" encoding=base64`,
+			`a.b null`,
+		})
+	})
+}
+
+// fields are those of a message that do not change from run to run.
+func fields(t *testing.T, e *Entry) string {
+	t.Helper()
+	var m struct {
+		Channel, Type, From, Key, Encoding string
+		Data                               json.RawMessage
+		Time                               int64
+	}
+	if err := json.Unmarshal(e.Wire.JSON(), &m); err != nil {
+		t.Fatal(err)
+	}
+	if m.Time != e.Time.UnixMilli() || m.Time == 0 {
+		t.Errorf("the time is %d, the log says %v", m.Time, e.Time)
+	}
+	s := m.Channel + " " + string(m.Data)
+	for _, f := range [][2]string{{"type", m.Type}, {"from", m.From}, {"key", m.Key}, {"encoding", m.Encoding}} {
+		if f[1] != "" {
+			s += " " + f[0] + "=" + f[1]
+		}
+	}
+	return s
+}
+
+func connectInside(t *testing.T, b *Broker) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect("", nats.InProcessServer(b.server))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+func TestWhatIsNoMessageOfAChannelIsSkippedAndCounted(t *testing.T) {
+	for _, tail := range []int{1, 1 << 20} {
+		bubble(t, func(t *testing.T) {
+			b := open(t, Options{TailBytes: tail})
+			origin := connectInside(t, b)
+			for _, subject := range []string{"ch.a", "ch.no!", "ch.ünicode", "ch." + strings.Repeat("x", 201), "ch.a.*", "ch.>", "ch." + strings.Repeat("a.", 16) + "a", "ch.a"} {
+				if err := origin.Publish(subject, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := origin.FlushWithContext(deadline(t)); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			r := newReader(t, b)
+			subscribe(t, r, ">", earliest())
+			equal(t, "messages", collect(t, r, 2), []string{"1", "8"})
+			quiet(t, r)
+			if got := b.Stats().Unreadable; got != 6 {
+				t.Errorf("%d were counted, want 6", got)
+			}
+			if got := r.Watermark(); got != b.id(8) {
+				t.Errorf("the watermark is %v", got)
+			}
+			p := history(t, b, "a", protocol.Range{}, 10)
+			equal(t, "history", describeAll(p.Messages), []string{"1", "8"})
+		})
+	}
+}
+
+func TestTheHeadMovesOverWhatIsNoMessage(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := open(t, Options{})
+		if err := connectInside(t, b).Publish("ch.no!", nil); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if b.Head() != b.id(1) {
+			t.Errorf("the head is %v", b.Head())
+		}
+	})
+}

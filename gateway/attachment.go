@@ -175,6 +175,12 @@ func (a *attachment) end(e ending) {
 	a.wake()
 }
 
+func (a *attachment) ended() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ending != nil
+}
+
 // fail ends the attachment with an error frame.
 func (a *attachment) fail(err error) {
 	e := protocol.ErrorFrom(err)

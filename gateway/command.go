@@ -146,9 +146,10 @@ func (g *Gateway) handleCommands(w http.ResponseWriter, r *http.Request) error {
 	}{replies})
 }
 
-// attached is the attachment of this node with that id, if it is the session's.
+// attached is the attachment of this node with that id, if it is the session's
+// and has not ended: one that has may still wait for its peer to close.
 func (g *Gateway) attached(session, id string) *attachment {
-	if a := g.attachment(id); a != nil && a.session == session {
+	if a := g.attachment(id); a != nil && a.session == session && !a.ended() {
 		return a
 	}
 	return nil

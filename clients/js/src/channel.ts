@@ -47,7 +47,7 @@ export class Channel {
 
   /** Use client.channel(). */
   constructor(name: string, within: Within) {
-    if (!isPattern(name)) throw new FairleadError('bad_request', `${JSON.stringify(name)} is not a channel name or pattern (PROTOCOL.md section 1.1)`);
+    if (!isPattern(name)) throw new FairleadError('bad_request', `${JSON.stringify(name)} is not a channel name or pattern`);
     this.name = name;
     this.#within = within;
   }
@@ -120,7 +120,7 @@ export class Channel {
 
 function checked(options: SubscribeOptions): SubscribeOptions {
   const { after, last } = options;
-  if (after !== undefined && last !== undefined) throw new FairleadError('bad_request', 'a subscription starts with after or with last, not with both');
+  if (after !== undefined && last !== undefined) throw new FairleadError('bad_request', 'after and last exclude each other');
   if (after !== undefined && !isCursor(after)) throw new FairleadError('bad_request', `${JSON.stringify(after)} is not a cursor`);
   if (last !== undefined && !(Number.isInteger(last) && last >= 0 && last <= mostLast)) {
     throw new FairleadError('bad_request', `last is a count from 0 to ${mostLast}`);

@@ -35,7 +35,7 @@ export function poster({ net, sink, session, attachment }: Context): Poster {
 
   const settle = (commands: readonly Command[], answer: unknown): void => {
     const replies = (answer as { replies?: unknown } | null)?.replies;
-    if (!Array.isArray(replies) || replies.length !== commands.length) throw new FairleadError('bad_answer', 'the answer to v1/commands has not one reply for each command');
+    if (!Array.isArray(replies) || replies.length !== commands.length) throw new FairleadError('bad_answer', 'not every command has a reply');
     // All are checked before any is used.
     const frames = replies.map((reply) => toFrame({ op: 'reply', ...(reply as object) }));
     most = Math.min(most * 2, mostCommands);

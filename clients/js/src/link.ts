@@ -301,7 +301,9 @@ function ended(policy: Policy, link: Link, event: At, end: End, effects: Effect[
 
 /** A proven transport ended: once at once, then with growing waits, until one has been healthy. */
 function dropped(policy: Policy, link: Of<'live'>, event: At, end: End, effects: Effect[]): Step {
-  const failures = event.now - link.since >= policy.healthy ? 0 : link.failures;
+  // Drops alone count no further than to their own cap: one failed attempt after many drops is not the twentieth failure.
+  const most = Math.log2(policy.dropCap / policy.base);
+  const failures = event.now - link.since >= policy.healthy ? 0 : Math.min(link.failures, most);
   const first = failures === 0 && end.kind !== 'server';
   const ceiling = first ? policy.jitter : policy.dropCap;
   return wait(policy, { ...link, failures }, event, { ceiling, reason: link.reason, first }, effects);

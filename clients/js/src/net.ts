@@ -98,7 +98,7 @@ export async function chunks(response: Response, watchdog: Watchdog, each: (part
     try {
       decoded = decoder.decode(part.value, { stream: !part.done });
     } catch (cause) {
-      throw new FairleadError('bad_answer', 'the bytes of the answer are damaged: they are not UTF-8', { cause });
+      throw new FairleadError('bad_answer', 'the answer is not UTF-8', { cause });
     }
     each(decoded);
     if (part.done) return;

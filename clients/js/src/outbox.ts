@@ -36,7 +36,7 @@ export class Outbox {
 
   add(command: Command, done: (reply: Reply) => void, fail: (error: FairleadError) => void): Entry {
     if (this.#entries.length >= this.#limit) {
-      throw new FairleadError('outbox_full', `${this.#limit} publishes wait for an acknowledgement: await some before publishing more`);
+      throw new FairleadError('outbox_full', `${this.#limit} publishes are not acknowledged: await some of them`);
     }
     const entry = { ...command, sent: false, done, fail };
     this.#check(entry);

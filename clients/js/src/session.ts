@@ -229,7 +229,7 @@ export class Session {
         this.ledger.subscribed(frame.channel, frame.after);
         return this.#uplink.answered();
       case 'reply':
-        if (frame.error?.code === 'gone') return this.#end(attempt, { kind: 'dropped', reason: 'the server has ended the attachment' });
+        if (frame.error?.code === 'gone') return this.#end(attempt, { kind: 'dropped', reason: 'the attachment is gone' });
         return this.#uplink.reply(frame);
       case 'goaway':
         return this.#dispatch({ type: 'goaway', attempt, after: frame.after_ms });

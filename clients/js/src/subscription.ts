@@ -28,7 +28,7 @@ abstract class Base implements Sub, Subscription {
   at: string | null;
   phase: Sub['phase'] = 'idle';
   protected readonly host: Host;
-  #settle!: { resolve: () => void; reject: (error: FairleadError) => void };
+  #settle!: (error?: FairleadError) => void;
   readonly #signal: AbortSignal | undefined;
   readonly #abort = (): void => this.unsubscribe();
 
@@ -38,7 +38,7 @@ abstract class Base implements Sub, Subscription {
     this.at = start.after ?? null;
     this.host = host;
     this.ready = new Promise((resolve, reject) => {
-      this.#settle = { resolve, reject };
+      this.#settle = (error) => (error ? reject(error) : resolve());
     });
     // Nobody has to look at it.
     this.ready.catch(() => {});
@@ -54,18 +54,18 @@ abstract class Base implements Sub, Subscription {
   abstract deliver(message: Message): void;
 
   fail(error: FairleadError): void {
-    this.#settle.reject(error);
+    this.#settle(error);
     if (error.code !== 'closed') this.host.report(error);
   }
 
   served(): void {
-    this.#settle.resolve();
+    this.#settle();
   }
 
   unsubscribe(): void {
     this.#signal?.removeEventListener('abort', this.#abort);
     this.host.ledger.remove(this);
-    this.#settle.reject(closedError(`the subscription to ${this.pattern}`));
+    this.#settle(closedError(`the subscription to ${this.pattern}`));
   }
 
   [Symbol.dispose](): void {
@@ -103,7 +103,7 @@ export class Pull extends Base implements AsyncIterableIterator<Message> {
   readonly #most: number;
   #held: Message[] = [];
   #next = 0; // of held: shifting a long array costs its length
-  #waiting: { resolve: (result: IteratorResult<Message>) => void; reject: (error: unknown) => void }[] = [];
+  #waiting: ((result: IteratorResult<Message> | Promise<IteratorResult<Message>>) => void)[] = [];
   #over = false;
   #error: FairleadError | undefined;
   #consumed: string | null = null;
@@ -127,7 +127,7 @@ export class Pull extends Base implements AsyncIterableIterator<Message> {
     const waiting = this.#waiting.shift();
     if (waiting) {
       this.#consumed = message.id;
-      waiting.resolve({ done: false, value: message });
+      waiting({ done: false, value: message });
       return;
     }
     this.#held.push(message);
@@ -157,11 +157,7 @@ export class Pull extends Base implements AsyncIterableIterator<Message> {
       }
       return Promise.resolve({ done: false, value });
     }
-    const error = this.#error;
-    this.#error = undefined;
-    if (error) return Promise.reject(error);
-    if (this.#over) return Promise.resolve({ done: true, value: undefined });
-    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
+    return this.#over ? this.#last() : new Promise((resolve) => this.#waiting.push(resolve));
   }
 
   return(): Promise<IteratorResult<Message>> {
@@ -177,10 +173,13 @@ export class Pull extends Base implements AsyncIterableIterator<Message> {
 
   #end(): void {
     this.#over = true;
-    for (const { resolve, reject } of this.#waiting.splice(0)) {
-      if (this.#error) reject(this.#error);
-      else resolve({ done: true, value: undefined });
-      this.#error = undefined;
-    }
+    for (const resolve of this.#waiting.splice(0)) resolve(this.#last());
+  }
+
+  /** The error that ended it, once, and then the end. */
+  #last(): Promise<IteratorResult<Message>> {
+    const error = this.#error;
+    this.#error = undefined;
+    return error ? Promise.reject(error) : Promise.resolve({ done: true, value: undefined });
   }
 }

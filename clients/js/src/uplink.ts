@@ -84,7 +84,7 @@ export class Uplink {
   }
 
   sent(): void {
-    if (this.#options.outbox.sent > 0) this.unsent(new FairleadError('bad_answer', 'a command was not answered'), false);
+    if (this.#options.outbox.sent > 0) this.unsent(new FairleadError('bad_answer', 'not every command has a reply'), false);
     else this.schedule();
   }
 

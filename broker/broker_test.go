@@ -391,18 +391,27 @@ func TestTheServerIsRestartedInPlaceAndReadersGoOn(t *testing.T) {
 		if err := b.server.restart(); err != nil {
 			t.Fatal(err)
 		}
-		for {
-			_, err := b.Publish(t.Context(), Publication{Channel: "a", Key: "k"})
-			if err == nil {
-				break
-			}
-			if !protocol.ErrorFrom(err).Code.Retryable() {
-				t.Fatal(err)
-			}
-			time.Sleep(100 * time.Millisecond) // of the bubble's time
-		}
+		publishWhenPossible(t, b, "k")
 		equal(t, "after", collect(t, r, 1), []string{"2"})
 	})
+}
+
+// publishWhenPossible publishes on a as a client does that gets retryable errors.
+func publishWhenPossible(t testing.TB, b *Broker, key string) {
+	t.Helper()
+	ctx := deadline(t)
+	for {
+		_, err := b.Publish(ctx, Publication{Channel: "a", Key: key})
+		if err == nil {
+			return
+		}
+		if !protocol.ErrorFrom(err).Code.Retryable() {
+			t.Fatal(err)
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			t.Fatal("publishing is not possible again")
+		}
+	}
 }
 
 func TestOpenEndsWithItsContext(t *testing.T) {

@@ -49,14 +49,7 @@ func TestMessagesOfNATSOriginsAreMessages(t *testing.T) {
 // fields are those of a message that do not change from run to run.
 func fields(t *testing.T, e *Entry) string {
 	t.Helper()
-	var m struct {
-		Channel, Type, From, Key, Encoding string
-		Data                               json.RawMessage
-		Time                               int64
-	}
-	if err := json.Unmarshal(e.Wire.JSON(), &m); err != nil {
-		t.Fatal(err)
-	}
+	m := fieldsOf(t, e)
 	if m.Time != e.Time.UnixMilli() || m.Time == 0 {
 		t.Errorf("the time is %d, the log says %v", m.Time, e.Time)
 	}
@@ -67,6 +60,20 @@ func fields(t *testing.T, e *Entry) string {
 		}
 	}
 	return s
+}
+
+type messageFields struct {
+	Channel, Type, From, Key, Encoding string
+	Data                               json.RawMessage
+	Time                               int64
+}
+
+func fieldsOf(t testing.TB, e *Entry) (m messageFields) {
+	t.Helper()
+	if err := json.Unmarshal(e.Wire.JSON(), &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
 
 func connectInside(t *testing.T, b *Broker) *nats.Conn {

@@ -70,6 +70,7 @@ func (e *embedded) start() error {
 	defer e.mu.Unlock()
 	if e.stopped { // while it was being restarted
 		s.Shutdown()
+		s.WaitForShutdown()
 		return nil
 	}
 	e.server = s

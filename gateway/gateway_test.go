@@ -40,6 +40,7 @@ type world struct {
 	dial   func() net.Conn
 	client *http.Client
 	logs   *logs
+	settle func() // waits until what is stored is in the tail, in a bubble
 }
 
 // logs keeps what was logged.
@@ -92,6 +93,7 @@ func newWorld(t testing.TB, o Options, bo broker.Options) *world {
 	listener := newPipeListener()
 	w := serve(t, openBroker(t, bo), o, listener)
 	w.useDial(listener.dial)
+	w.settle = synctest.Wait
 	return w
 }
 
@@ -123,7 +125,7 @@ func serveLoopback(t testing.TB, b *broker.Broker, o Options) *world {
 
 func serve(t testing.TB, b *broker.Broker, o Options, listener net.Listener) *world {
 	t.Helper()
-	w := &world{t: t, broker: b, logs: new(logs)}
+	w := &world{t: t, broker: b, logs: new(logs), settle: func() {}}
 	o.Logger = slog.New(slog.NewTextHandler(w.logs, nil))
 	var err error
 	if w.g, err = New(b, o); err != nil {
@@ -251,7 +253,11 @@ type answer struct {
 
 func (w *world) call(r request) answer {
 	w.t.Helper()
-	return answerOf(w.t, w.send(r))
+	response := w.send(r)
+	if r.method != http.MethodGet {
+		w.settle()
+	}
+	return answerOf(w.t, response)
 }
 
 func answerOf(t testing.TB, response *http.Response) answer {
@@ -291,6 +297,7 @@ func (w *world) publish(channel string, payloads ...any) (id string) {
 		}
 		id = receipt.ID.String()
 	}
+	w.settle()
 	return id
 }
 

@@ -231,7 +231,12 @@ func (w *world) dialWebSocket(path string) *link { return w.dialWebSocketWith(pa
 
 func (w *world) dialWebSocketWith(path, headers string) *link {
 	w.t.Helper()
-	conn := w.dial()
+	return w.handshake(w.dial(), path, headers)
+}
+
+// handshake opens a WebSocket over a connection, which the test's end closes.
+func (w *world) handshake(conn net.Conn, path, headers string) *link {
+	w.t.Helper()
 	w.t.Cleanup(func() { _ = conn.Close() })
 	dialer := ws.Dialer{Protocols: []string{protocol.Subprotocol}, Header: ws.HandshakeHeaderHTTP(request{headers: headers}.header())}
 	u := &url.URL{Scheme: "ws", Host: "fairlead", Path: "/v1/attach"}

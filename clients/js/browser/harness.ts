@@ -1,7 +1,7 @@
 // What a browser test needs round the browser: a gateway built from this checkout, and nginx in front of it as
 // docker-compose.yml puts it there. Each is a process of its own in a directory of its own, and is ended by its own id.
 
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn, type StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -68,14 +68,16 @@ export class Gateway {
   async start(): Promise<void> {
     const listen = this.url === '' ? '127.0.0.1:0' : new URL(this.url).host;
     const args = ['serve', '--listen', listen, '--data', join(this.#dir, 'data')];
-    const child = spawn(this.#binary, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = run(this.#binary, args, ['ignore', 'pipe', 'pipe']);
     this.#process = child;
-    child.stderr.pipe(createWriteStream(join(this.#dir, 'gateway.log'), { flags: 'a' }));
-    for await (const line of createInterface(child.stdout)) {
+    const { stdout, stderr } = child;
+    if (stdout === null || stderr === null) throw new Error('the gateway has no output');
+    stderr.pipe(createWriteStream(join(this.#dir, 'gateway.log'), { flags: 'a' }));
+    for await (const line of createInterface(stdout)) {
       const url = /^fairlead listening on (http:\S+)$/.exec(line)?.[1];
       if (url === undefined) throw new Error(`the gateway's first line is ${JSON.stringify(line)}`);
       this.url = url;
-      child.stdout.resume(); // or the rest of what it says would stop it once the pipe is full
+      stdout.resume(); // or the rest of what it says would stop it once the pipe is full
       return;
     }
     throw new Error(`the gateway ended: ${readFileSync(join(this.#dir, 'gateway.log'), 'utf8')}`);
@@ -114,7 +116,7 @@ export class Nginx {
         `}`,
       ].join('\n'),
     );
-    this.#process = spawn('nginx', ['-p', dir, '-c', join(dir, 'nginx.conf')], { stdio: 'inherit' });
+    this.#process = run('nginx', ['-p', dir, '-c', join(dir, 'nginx.conf')], 'inherit');
     this.url = `http://${address}`;
     await answers(`${this.url}/healthz`);
   }
@@ -122,6 +124,13 @@ export class Nginx {
   stop(): Promise<void> {
     return end(this.#process, 'SIGTERM');
   }
+}
+
+/** run starts a process that does not outlive this one. */
+function run(program: string, args: string[], stdio: StdioOptions): ChildProcess {
+  const child = spawn(program, args, { stdio });
+  process.on('exit', () => child.kill('SIGKILL'));
+  return child;
 }
 
 /** end sends the signal and waits; a process that will not go is killed. */

@@ -1,6 +1,7 @@
 // The demo page as its visitor sees it: everything is read from the page itself, nothing from inside its scripts.
 
 import assert from 'node:assert/strict';
+import type { TestContext } from 'node:test';
 import type { BrowserContext, Page } from 'playwright-core';
 
 export type Transport = 'websocket' | 'sse' | 'stream' | 'poll';
@@ -22,10 +23,15 @@ export class Room {
     });
   }
 
-  static async open(context: BrowserContext, base: string, room: string, name: string): Promise<Room> {
+  /** open lets a visitor in for as long as the test lasts; what the page's console complains of fails the test. */
+  static async open(t: TestContext, context: BrowserContext, base: string, room: string, name: string): Promise<Room> {
     const page = await context.newPage();
     page.setDefaultTimeout(20_000);
     const visitor = new Room(page);
+    t.after(async () => {
+      await page.close();
+      assert.deepEqual(visitor.#errors, []);
+    });
     await page.goto(`${base}/?room=${room}`);
     await page.fill('#nick', name);
     await page.locator('#state', { hasText: /^connected$/ }).waitFor();
@@ -48,23 +54,26 @@ export class Room {
   }
 
   /**
-   * midway clicks the button, if one is given, as soon as so many of a burst's messages are there. The page itself
+   * midway clicks the button as soon as so many of a burst's messages are there, for each of the counts. The page itself
    * watches: from out here, a busy machine would see the burst's end only. Call it before the burst.
    */
-  async midway(count: number, button?: string): Promise<void> {
+  async midway(counts: readonly number[], button: string): Promise<void> {
     await this.page.evaluate(
-      ({ count, button }) =>
+      ({ counts, button }) =>
         new Promise<void>((resolve) => {
+          const left = [...counts];
           const list = document.querySelector('#messages')!;
           const watcher = new MutationObserver(() => {
-            if (list.querySelectorAll('.burst [data-by]').length < count) return;
+            if (list.querySelectorAll('.burst [data-by]').length < (left[0] ?? 0)) return;
+            left.shift();
+            document.querySelector<HTMLElement>(button)!.click();
+            if (left.length > 0) return;
             watcher.disconnect();
-            if (button !== undefined) document.querySelector<HTMLElement>(button)?.click();
             resolve();
           });
           watcher.observe(list, { subtree: true, childList: true, attributes: true });
         }),
-      { count, button },
+      { counts, button },
     );
   }
 
@@ -73,9 +82,11 @@ export class Room {
     await this.page.locator('.burst span', { hasText: /^50 of 50$/ }).waitFor();
   }
 
-  /** survived waits for the page's account of a broken line, and returns it. */
-  async survived(): Promise<string> {
-    return (await this.page.locator('.survived').last().textContent()) ?? '';
+  /** survived waits for the page's account of a broken line, and returns all there are. */
+  async survived(): Promise<string[]> {
+    const accounts = this.page.locator('.survived');
+    await accounts.first().waitFor();
+    return accounts.allTextContents();
   }
 
   /** balances compares the page's ledger with the log on the server: each message once, none missing, in order. */
@@ -90,11 +101,6 @@ export class Room {
     assert.deepEqual(rows, newest.map((message) => message.id));
     const numbers = messages.flatMap((message) => message.data.n ?? []);
     assert.deepEqual(numbers, Array.from(numbers, (_, i) => (i % 50) + 1), 'the log has each number once, in order');
-  }
-
-  async sound(): Promise<void> {
-    assert.deepEqual(this.#errors, []);
-    await this.page.close();
   }
 
   async #shows(selector: string, text: string): Promise<void> {

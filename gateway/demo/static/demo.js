@@ -113,11 +113,9 @@ async function recover() {
   const lost = missed.filter((id) => !ledger.has(id));
   for (const id of lost) ledger.owe(id);
   const twice = ledger.repeated - repeated;
-  say(
-    `${what}. Resumed on ${by} in ${seconds(back - clock.offset - at)}, after ${cursor}: ` +
-      `${missed.length} missed ${missed.length === 1 ? 'message' : 'messages'} replayed, ${lost.length} lost, ${twice} repeated.`,
-    { by, className: 'survived', bad: lost.length + twice > 0 },
-  );
+  const counts = `: ${missed.length} missed ${missed.length === 1 ? 'message' : 'messages'} replayed, ${lost.length} lost, ${twice} repeated.`;
+  const text = [`${what}. Resumed on ${by} in ${seconds(back - clock.offset - at)}, after `, el('code', { textContent: cursor }), counts];
+  say(text, { by, className: 'survived', bad: lost.length + twice > 0 });
   showLedger();
 }
 
@@ -228,7 +226,7 @@ function item(props, ...children) {
 }
 
 function say(text, { by, bad = false, className = '' } = {}) {
-  item({ by, className: `event ${className} ${bad ? 'bad' : ''}`, textContent: text });
+  item({ by, className: `event ${className} ${bad ? 'bad' : ''}` }, ...[text].flat());
 }
 
 function showMessage({ type, data, from, key }, by) {

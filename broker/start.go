@@ -49,11 +49,7 @@ func (b *Broker) resolveCursor(ctx context.Context, name string, cursor protocol
 
 // rewind is the position before the last n messages of a span.
 func (b *Broker) rewind(ctx context.Context, s *span, n int) (uint64, error) {
-	t := b.tail
-	t.mu.RLock()
-	head, floor := t.head, t.floor
-	nth, found := t.nthLast(s, n)
-	t.mu.RUnlock()
+	nth, found, floor, head := b.tail.nthLast(s, n)
 	if found == n {
 		return nth - 1, nil
 	}
@@ -71,21 +67,30 @@ func (b *Broker) rewind(ctx context.Context, s *span, n int) (uint64, error) {
 }
 
 // nthLast is the sequence of the nth entry of s from the tail's end, or of the
-// first if there are fewer, and how many there are up to n. The caller holds mu for reading.
-func (t *tail) nthLast(s *span, n int) (seq uint64, found int) {
-	entries := t.all.entries
-	if !s.wild {
-		w := t.channels[s.name]
-		if w == nil {
-			return 0, 0
+// first if there are fewer, and how many there are up to n; and from where to
+// where the tail reached.
+func (t *tail) nthLast(s *span, n int) (seq uint64, found int, floor, head uint64) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	head = t.head
+	for before := head + 1; ; {
+		w := &t.all
+		if !s.wild {
+			w = t.channels[s.name]
 		}
-		entries = w.entries
-	}
-	for i := len(entries) - 1; i >= 0 && found < n; i-- {
-		if e := entries[i]; !e.dead && s.matches(e.Channel) {
-			seq = e.Seq
-			found++
+		entries := w.before(before)
+		stop := max(0, len(entries)-scanEntries)
+		for i := len(entries) - 1; i >= stop && found < n; i-- {
+			if e := entries[i]; !e.dead && s.matches(e.Channel) {
+				seq = e.Seq
+				found++
+			}
 		}
+		if found == n || stop == 0 {
+			return seq, found, t.floor, head
+		}
+		before = entries[stop].Seq
+		t.mu.RUnlock() // let the follower in
+		t.mu.RLock()
 	}
-	return seq, found
 }

@@ -72,6 +72,14 @@ func (w *window) after(seq uint64) uint64 {
 	return w.base + uint64(i)
 }
 
+// before are the entries before seq; of no window, none.
+func (w *window) before(seq uint64) []*Entry {
+	if w == nil || seq == 0 {
+		return nil
+	}
+	return w.entries[:w.after(seq-1)-w.base]
+}
+
 func (w *window) pop() {
 	w.entries[0] = nil // or the array would hold on to it
 	w.entries = w.entries[1:]
@@ -255,12 +263,8 @@ func (t *tail) scan(from uint64, s *sieve) (found []*Entry, through uint64) {
 func (t *tail) last(channel string, before uint64, n int) []*Entry {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	w := t.channels[channel]
-	if w == nil || before == 0 {
-		return nil
-	}
-	end := int(w.after(before-1) - w.base)
-	return slices.Clone(w.entries[max(0, end-n):end])
+	entries := t.channels[channel].before(before)
+	return slices.Clone(entries[max(0, len(entries)-n):])
 }
 
 // trim drops what is before first: it is not in the stored log any more.

@@ -24,11 +24,11 @@ func held(r *Reader) (size int) {
 	return size
 }
 
-// One reader takes nothing while 50 MB flow, one takes one message of them and
-// then nothing, another takes all.
+// One reader takes nothing while fifty times the tail flows by, one takes one
+// message of it and then nothing, another takes all.
 func TestASlowReaderCostsACursorDelaysNobodyAndGetsEverything(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		const tailBytes, messages, size = 1 << 20, 800, 64 << 10
+		const tailBytes, messages, size = 256 << 10, 200, 64 << 10
 		b := open(t, Options{TailBytes: tailBytes})
 		slow, began, quick := newReader(t, b), newReader(t, b), newReader(t, b)
 		for _, r := range []*Reader{slow, began, quick} {
@@ -37,7 +37,7 @@ func TestASlowReaderCostsACursorDelaysNobodyAndGetsEverything(t *testing.T) {
 		}
 		payload := bytes.Repeat([]byte("x"), size)
 		for i := range messages {
-			if _, err := b.Publish(t.Context(), Publication{Channel: "a", Payload: payload}); err != nil {
+			if _, err := b.Publish(t.Context(), Publication{Channel: "a", Payload: payload, Encoding: "base64"}); err != nil {
 				t.Fatal(err)
 			}
 			equal(t, "quick", collect(t, quick, 1), []string{fmt.Sprint(i + 1)})
@@ -68,7 +68,7 @@ func TestAStepFromTheTailIsBoundedInBytesToo(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := open(t, Options{})
 		for range 50 {
-			if _, err := b.Publish(t.Context(), Publication{Channel: "a", Payload: make([]byte, 100<<10)}); err != nil {
+			if _, err := b.Publish(t.Context(), Publication{Channel: "a", Payload: make([]byte, 100<<10), Encoding: "base64"}); err != nil {
 				t.Fatal(err)
 			}
 		}

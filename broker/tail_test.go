@@ -50,6 +50,30 @@ func TestLooksAtALongTailFindWhatIsThere(t *testing.T) {
 	})
 }
 
+func TestTheFollowerIsLetInWhileALongTailIsLookedAt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b, _ := longTail(t)
+		if _, through := b.tail.scan(0, newSieve(nil)); through != scanEntries {
+			t.Errorf("one look went through to %d", through)
+		}
+	})
+}
+
+func TestATrimmedTailEndsWhereTheLogBegins(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := open(t, Options{})
+		e, _ := b.entry(record{1, time.Now(), "ch.a", nil, nil})
+		b.tail.append(e)
+		b.tail.skip(9)
+		for _, c := range []struct{ first, floor uint64 }{{1, 0}, {5, 4}, {3, 4}, {10, 9}, {12, 9}} {
+			b.tail.trim(c.first)
+			if b.tail.floor != c.floor {
+				t.Errorf("the log begins with %d, the tail after %d, want %d", c.first, b.tail.floor, c.floor)
+			}
+		}
+	})
+}
+
 // A pattern's window is not kept alive, and does not keep its entries, when nobody follows it.
 func TestAPatternThatNobodyFollowsCostsNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"time"
@@ -28,12 +29,12 @@ func Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f, ok := files[r.URL.Path]
 		if !ok {
-			http.NotFound(w, r)
+			problem(w, http.StatusNotFound, "not_found", "there is nothing here: PROTOCOL.md lists what there is")
 			return
 		}
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
-			http.Error(w, "GET or HEAD this page", http.StatusMethodNotAllowed)
+			problem(w, http.StatusMethodNotAllowed, "method_not_allowed", "this is a page: GET or HEAD it")
 			return
 		}
 		h := w.Header()
@@ -45,6 +46,16 @@ func Handler() http.Handler {
 		h.Set("ETag", f.etag)
 		http.ServeContent(w, r, f.name, time.Time{}, bytes.NewReader(f.body))
 	})
+}
+
+// problem answers as the rest of the gateway does: RFC 9457, PROTOCOL.md section 2.3.
+func problem(w http.ResponseWriter, status int, code, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	// A peer that has gone wants no answer.
+	_, _ = fmt.Fprintf(w, `{"type":"about:blank","title":%q,"status":%d,"detail":%q,"code":%q}`, http.StatusText(status), status, detail, code)
 }
 
 // load reads the embedded files by their URL paths. It panics on what the build cannot have embedded.

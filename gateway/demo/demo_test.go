@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"encoding/json"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -47,8 +48,16 @@ func TestAnUnchangedFileIsNotSentAgain(t *testing.T) {
 
 func TestRefusesWhatItDoesNotServe(t *testing.T) {
 	for _, path := range []string{"/nothing", "/static/", "/static/demo.js", "/../demo.go"} {
-		if got := get(t, path).StatusCode; got != http.StatusNotFound {
-			t.Errorf("%s: got %d, want 404", path, got)
+		res := get(t, path)
+		var problem struct {
+			Status int
+			Code   string
+		}
+		if err := json.NewDecoder(res.Body).Decode(&problem); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		if kind := res.Header.Get("Content-Type"); res.StatusCode != 404 || problem.Status != 404 || problem.Code != "not_found" || kind != "application/problem+json" {
+			t.Errorf("%s: got %d %s %+v, want the problem not_found", path, res.StatusCode, kind, problem)
 		}
 	}
 	w := httptest.NewRecorder()

@@ -123,8 +123,11 @@ test('a gateway killed in the middle of a burst loses and repeats nothing', limi
   await midway;
   await gateway.kill();
   await gateway.start();
+  // Most likely before anyone is back.
+  await fetch(`${gateway.url}/v1/channels/demo.${room}/messages`, { method: 'POST', body: 'The gateway is up again.' });
   for (const visitor of [anna, bert]) {
     await visitor.whole();
+    await visitor.hears('The gateway is up again.');
     for (const account of await visitor.survived()) assert.match(account, / 0 lost, 0 repeated\.$/);
     await visitor.balances(gateway.url, room);
   }

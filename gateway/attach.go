@@ -127,15 +127,15 @@ func cursorFromQuery(q url.Values, name string) (*protocol.Cursor, error) {
 	return &cursor, nil
 }
 
-// countFromQuery is a positive number, or 0 if it is not given.
+// countFromQuery is a number that counts, or 0 if it is not given.
 func countFromQuery(q url.Values, name string) (int, error) {
 	s := q.Get(name)
 	if s == "" {
 		return 0, nil
 	}
 	n, err := strconv.Atoi(s)
-	if err != nil || n <= 0 {
-		return 0, protocol.Errorf(protocol.BadRequest, "%s is not a positive number", name)
+	if err != nil || n < 0 {
+		return 0, protocol.Errorf(protocol.BadRequest, "%s is not a number", name)
 	}
 	return n, nil
 }

@@ -347,7 +347,7 @@ func (l *link) collect(n int) []string {
 		switch f := l.next(); f.Op {
 		case "message", "gap":
 			got = append(got, f.String())
-		case "proof", "beat", "subscribed", "reply":
+		case "proof", "beat":
 		default:
 			l.w.t.Fatalf("%s: got %s", l.transport, f.raw)
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,7 +13,9 @@ import (
 	"github.com/fairlead/fairlead/protocol"
 )
 
-func polling(query string) request { return request{method: "GET", path: "/v1/attach?session=s&" + query} }
+func polling(query string) request {
+	return request{method: "GET", path: "/v1/attach?session=s&" + query}
+}
 
 // PROTOCOL.md 3.4.
 func TestPollAnswersAtOnceOrAfterItsWait(t *testing.T) {
@@ -31,10 +34,12 @@ func TestPollAnswersAtOnceOrAfterItsWait(t *testing.T) {
 				t.Errorf("%s: got %s", c.query, got)
 			}
 		}
-		go func() { // ends with its publish, which the poll waits for
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		wg.Go(func() {
 			time.Sleep(7 * time.Second)
 			w.publish("a", 1)
-		}()
+		})
 		began := time.Now()
 		if a := w.call(polling("channel=a")); time.Since(began) != 7*time.Second || len(a.Frames) != 1 {
 			t.Errorf("got %s after %v", a.body, time.Since(began))

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -89,6 +90,7 @@ type Broker struct {
 	follower  *follower
 	catchUps  *catchUps
 	stats     Stats
+	replaced  atomic.Bool // the stream is not the one that was opened
 
 	relay      *nats.Subscription // nil without Relay
 	background context.Context    // of everything that runs until Close
@@ -247,7 +249,15 @@ func (b *Broker) Ready() error {
 	if !b.publishing.IsConnected() || !b.following.IsConnected() {
 		return errUnreachable()
 	}
-	return b.disk.admit(0)
+	return b.admit(0)
+}
+
+// admit reports why n bytes may not be published now, or nil.
+func (b *Broker) admit(n int) error {
+	if b.replaced.Load() {
+		return errReplaced()
+	}
+	return b.disk.admit(n)
 }
 
 func errUnreachable() *protocol.Error {

@@ -175,3 +175,36 @@ func TestOtherSubjectsOfAnOperatorsStreamAreNoChannels(t *testing.T) {
 	publish(t, b, "a", 1)
 	equal(t, "channels", collect(t, r, 1), []string{"2"})
 }
+
+// Somebody deletes the stream under a running node: it must not give out ids
+// of the new one as those of the old one.
+func TestANodeWhoseStreamWasReplacedServesNothing(t *testing.T) {
+	url, js := externalNATS(t)
+	b := open(t, Options{URL: url, Logger: slog.New(slog.DiscardHandler)})
+	old := publishMany(t, b, 5)
+	if err := js.DeleteStream(t.Context(), "FAIRLEAD"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "FAIRLEAD", Subjects: []string{"ch.>"}, AllowAtomicPublish: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.follower.look(t.Context()); err == nil { // it does every trimInterval
+		t.Error("the node did not see it")
+	}
+	if _, err := b.Publish(t.Context(), Publication{Channel: "a"}); protocol.ErrorFrom(err).Code != protocol.Unavailable {
+		t.Errorf("publish: got %v", err)
+	}
+	if b.Ready() == nil {
+		t.Error("it says that it is ready")
+	}
+
+	again := open(t, Options{URL: url})
+	if again.Epoch() == old.Epoch {
+		t.Error("the epoch is the same")
+	}
+	publish(t, again, "a", "new")
+	r := newReader(t, again)
+	subscribe(t, r, "a", after(old))
+	equal(t, "with the old cursor", collect(t, r, 2), []string{gap("replaced", "a", 5, 0), "1"})
+}

@@ -72,7 +72,7 @@ func (b *Broker) Publish(ctx context.Context, p Publication) (Receipt, error) {
 	if err := p.check(b.options.MaxMessage); err != nil {
 		return Receipt{}, err
 	}
-	if err := b.disk.admit(len(p.Payload) + entryOverhead); err != nil {
+	if err := b.admit(len(p.Payload) + entryOverhead); err != nil {
 		return Receipt{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, b.options.PublishTimeout)
@@ -126,7 +126,7 @@ func (b *Broker) PublishBatch(ctx context.Context, batch []Publication) ([]Recei
 	case len(batch) > protocol.MaxBatch:
 		return nil, protocol.Errorf(protocol.BadRequest, "a batch of %d messages: at most %d are allowed", len(batch), protocol.MaxBatch)
 	}
-	if err := b.disk.admit(size); err != nil {
+	if err := b.admit(size); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, b.options.PublishTimeout)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/fairlead/fairlead/protocol"
 )
 
 // streamConfig is what the broker needs to know of the stream as it is.
@@ -78,7 +80,21 @@ func (b *Broker) state(ctx context.Context) (jetstream.StreamState, error) {
 	if err != nil {
 		return jetstream.StreamState{}, fmt.Errorf("broker: look at stream %s: %w", b.options.Stream, err)
 	}
-	return countedFromOne(stream.CachedInfo().State), nil
+	info := stream.CachedInfo()
+	if epochOf(info.Created) != b.tail.epoch {
+		if !b.replaced.Swap(true) {
+			b.log.Error("the stream was deleted and made anew under this node: restart it", "stream", b.options.Stream)
+		}
+		return jetstream.StreamState{}, errReplaced()
+	}
+	return countedFromOne(info.State), nil
+}
+
+// errReplaced is for a node whose tail and ids are of a stream that is no more.
+func errReplaced() *protocol.Error {
+	e := protocol.Errorf(protocol.Unavailable, "the log was replaced, and this node has still to follow: retry, with the same key")
+	e.RetryAfter = 5 * time.Second
+	return e
 }
 
 // countedFromOne gives a stream that never held a message the first sequence

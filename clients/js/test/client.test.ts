@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { connect, type ConnectOptions } from '../src/client.ts';
+import { realClock } from '../src/clock.ts';
 import { FairleadError } from '../src/error.ts';
 import type { Message, Transport } from '../src/frame.ts';
 import { Inbox, next, range } from './support/events.ts';
 import { Gateway, json, problem } from './support/gateway.ts';
 import { scripted, type Script } from './support/socket.ts';
 
-const quick = { base: 5, jitter: 2, welcome: 300, proof: 200, dropCap: 20, calm: 0 };
+const quick = { base: 5, jitter: 2, welcome: 2_000, proof: 2_000, dropCap: 20, calm: 0 };
 
 function dial(gateway: Gateway, transport: Transport | Transport[], options: ConnectOptions = {}): ReturnType<typeof connect> & { script: Script } {
   const script = scripted(gateway.log);
@@ -214,7 +215,7 @@ describe('the ladder', () => {
       await using gateway = await Gateway.start();
       gateway.log.publish('c', 1);
       const script = scripted(gateway.log, mode);
-      await using client = connect(gateway.url, { WebSocket: script.WebSocket, timing: { ...quick, welcome: 50, proof: 50 } });
+      await using client = connect(gateway.url, { WebSocket: script.WebSocket, timing: { ...quick, welcome: 400, proof: 400 } });
       const inbox = new Inbox();
       client.channel('c').subscribe(inbox.take, { after: '0' });
       const event = await next(client, 'transport');
@@ -279,6 +280,43 @@ describe('the ladder', () => {
     assert.deepEqual(inbox.data, [1, 2, 3]);
   });
 
+  test('bytes that were damaged on the way are not taken for a message', async () => {
+    await using gateway = await Gateway.start();
+    await using client = dial(gateway, 'sse');
+    let damage = true;
+    const errors: FairleadError[] = [];
+    client.on('error', (e) => errors.push(e));
+    gateway.intercept = (_, res, body) => {
+      if (!body.channels || !damage) return false;
+      damage = false;
+      const [before, after] = JSON.stringify({ op: 'message', id: 'a-1', channel: 'c', data: '|', time: 1 }).split('|');
+      res.writeHead(200, { 'content-type': 'text/event-stream' });
+      res.write(`data: ${JSON.stringify({ op: 'welcome', session: 's', id: 'a-0', channels: { c: { after: 'a-0' } } })}\n\ndata: ${before}`);
+      res.write(new Uint8Array([0xc3, 0x28]));
+      res.write(`${after}\n\n`);
+      return true;
+    };
+    gateway.log.publish('c', 'whole');
+    const inbox = new Inbox();
+    client.channel('c').subscribe(inbox.take, { after: '0' });
+    await inbox.has(1);
+    assert.deepEqual([inbox.data, errors.map((e) => e.code)], [['whole'], ['bad_answer']]);
+  });
+
+  test('a WebSocket that carries nothing up is left, and what it lost is sent again', async () => {
+    await using gateway = await Gateway.start();
+    const script = scripted(gateway.log, 'deaf');
+    // A hundred times as fast as life.
+    const clock = { ...realClock, now: () => performance.now() * 100, after: (ms: number, fn: () => void) => realClock.after(ms / 100, fn) };
+    await using client = connect(gateway.url, { WebSocket: script.WebSocket, transports: ['websocket'], clock });
+    client.on('state', (e) => {
+      if (e.state === 'waiting') script.mode = 'serve';
+    });
+    const left = next(client, 'state', (e) => e.state === 'waiting');
+    await client.channel('c').publish(1);
+    assert.equal((await left).reason, 'websocket: commands are not answered');
+  });
+
   test('a drain moves the client without an error and without a loss', async () => {
     await using gateway = await Gateway.start();
     const script = scripted(gateway.log);
@@ -322,6 +360,7 @@ describe('bad servers', () => {
       const texts = errors.map((e) => `${e.code}: ${e.message}`);
       assert.deepEqual(texts, [...new Set(texts)]);
       assert.ok(texts.length >= 1 && texts.every((t) => t.startsWith('bad_answer')), texts.join());
+      if (name === 'HTML') assert.match(texts.join(), /status 200 and text\/html/);
       assert.equal(client.transport, null);
       // And when the server is well again, so are we.
       gateway.intercept = () => false;
@@ -449,6 +488,32 @@ describe('requests', () => {
     assert.deepEqual(gateway.log.messages.map((m) => m.data), range(1, 20).filter((n) => n !== 13));
   });
 
+  test('what would be too large for the server never reaches it: there it would end the connection', async () => {
+    await using gateway = await Gateway.start();
+    await using client = dial(gateway, 'websocket');
+    const early = client.channel('c').publish('x'.repeat(70_000));
+    await assert.rejects(early, isError('too_large'));
+    await assert.rejects(client.channel('c').publish('x'.repeat(70_000)), isError('too_large'));
+    assert.equal((await client.channel('c').publish('fine')).id, 'a-1');
+    assert.deepEqual(client.script.sockets.flatMap((s) => s.sent.map((f) => f.op)), ['hello', 'publish']);
+  });
+
+  test('an iterator holds so many messages and no more: the rest is left in the log', async () => {
+    await using gateway = await Gateway.start();
+    await using client = dial(gateway, 'websocket', { buffer: 10 });
+    const messages = client.channel('c').subscribe();
+    await messages.ready;
+    const [socket] = client.script.sockets;
+    const left = new Promise<void>((resolve) => {
+      if (socket) socket.onsend = () => socket.sent.at(-1)?.op === 'unsubscribe' && resolve();
+    });
+    for (const n of range(1, 50)) gateway.log.publish('c', n);
+    await left;
+    for (const n of range(1, 50)) assert.equal((await messages.next()).value?.data, n);
+    const asked = socket?.sent.find((f) => f.op === 'subscribe') as { after?: string } | undefined;
+    assert.equal(asked?.after, 'a-10');
+  });
+
   test('a publish waits for a connection, and can be given up', async () => {
     const gateway = await Gateway.start();
     gateway.intercept = (_, res) => !!res.destroy();
@@ -528,7 +593,9 @@ describe('listeners', () => {
     const closed = new Promise<void>((resolve) => client.on('state', () => void client.close().then(resolve)));
     await closed;
     assert.equal(client.state, 'closed');
-    assert.equal(gateway.log.followers.size, 0);
+    // The event was that it connects: it must not do so afterwards.
+    await client.ping();
+    assert.deepEqual(gateway.requests.map((r) => r.path), ['/v1/ping']);
   });
 
   test('a gap is told before the message after it', async () => {

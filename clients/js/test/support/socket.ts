@@ -4,7 +4,7 @@ import type { Start } from '../../src/frame.ts';
 export interface Script {
   log: Log;
   /** What sockets do: serve as they should, or one of the ways in which networks break them. */
-  mode: 'serve' | 'refuse' | 'mute' | 'no proof' | 'wrong protocol' | 'throw';
+  mode: 'serve' | 'refuse' | 'mute' | 'no proof' | 'wrong protocol' | 'throw' | 'deaf';
   sockets: ScriptedSocket[];
   WebSocket: typeof WebSocket;
 }
@@ -25,6 +25,7 @@ export class ScriptedSocket {
   onclose?: (event: { code: number; reason: string }) => void;
   onerror?: () => void;
   readonly sent: Hello[] = [];
+  onsend?: () => void;
   readonly url: string;
   readonly script: Script;
   #follower: ReturnType<Log['attach']> | undefined;
@@ -47,6 +48,7 @@ export class ScriptedSocket {
   send(text: string): void {
     const frame = JSON.parse(text) as Hello;
     this.sent.push(frame);
+    this.onsend?.();
     setImmediate(() => {
       if (this.readyState === 1 && this.script.mode !== 'mute') this.#answer(frame);
     });
@@ -72,8 +74,8 @@ export class ScriptedSocket {
     const send = (f: object): void => void setImmediate(() => this.push(JSON.stringify(f)));
     if (frame.op === 'hello') {
       this.#follower = this.script.log.attach(frame.channels ?? {}, send, { ...(frame.session && { session: frame.session }) });
-      if (this.script.mode === 'serve') send({ op: 'proof' });
-    } else if (frame.op !== 'bye') send(this.script.log.command(frame, this.#follower));
+      if (this.script.mode !== 'no proof') send({ op: 'proof' });
+    } else if (frame.op !== 'bye' && this.script.mode !== 'deaf') send(this.script.log.command(frame, this.#follower));
   }
 }
 

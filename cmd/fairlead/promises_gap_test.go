@@ -19,21 +19,23 @@ import (
 func TestPromise3NeverASilentHole(t *testing.T) {
 	t.Run("data directory deleted", func(t *testing.T) {
 		t.Parallel()
+		ctx := bounded(t)
 		dir := t.TempDir()
 		s := newSite(t, "--data", dir)
 		client := clientBy(t, s.dial)
 		ids := postAll(t, client, "1", "2", "3")
 		all := slices.Concat(stayers(t, s, away), stayers(t, s, attached))
-		expect(t, all, stored(ids, "1", "2", "3")...)
+		expect(ctx, t, all, stored(ids, "1", "2", "3")...)
 		s.kill()
 		empty(t, dir)
 		s.start()
 		ids2 := postAll(t, client, `"new"`, `"log"`)
 		gap := fmt.Sprintf("gap replaced (%s, %s]", ids[2], withSeq(ids2[0], 0))
-		expect(t, all, append([]string{gap}, stored(ids2, `"new"`, `"log"`)...)...)
+		expect(ctx, t, all, append([]string{gap}, stored(ids2, `"new"`, `"log"`)...)...)
 	})
 	t.Run("data directory restored from a copy", func(t *testing.T) {
 		t.Parallel()
+		ctx := bounded(t)
 		dir, backup := t.TempDir(), t.TempDir()
 		s := newSite(t, "--data", dir)
 		client := clientBy(t, s.dial)
@@ -43,25 +45,26 @@ func TestPromise3NeverASilentHole(t *testing.T) {
 		s.start()
 		ids = append(ids, postAll(t, client, "4", "5")...)
 		all := slices.Concat(stayers(t, s, away), stayers(t, s, attached))
-		expect(t, all, stored(ids, "1", "2", "3", "4", "5")...)
+		expect(ctx, t, all, stored(ids, "1", "2", "3", "4", "5")...)
 		s.kill()
 		restore(t, backup, dir)
 		s.start()
 		// Everybody is told before anything else is stored: a cursor that the log has caught up with looks good.
 		gap := fmt.Sprintf("gap ahead (%s, %s]", ids[4], ids[2])
 		for _, c := range all {
-			c.expect(t, gap)
+			c.expect(ctx, t, gap)
 		}
-		expect(t, all, stored(postAll(t, client, `"other"`), `"other"`)...)
+		expect(ctx, t, all, stored(postAll(t, client, `"other"`), `"other"`)...)
 	})
 	t.Run("retention", func(t *testing.T) {
 		t.Parallel()
+		ctx := bounded(t)
 		s := newSite(t, "--data", t.TempDir(), "--stream-max-bytes=64KiB", "--limits-frame=4KiB", "--tail-bytes=64KiB")
 		client := clientBy(t, s.dial)
 		large := `"` + strings.Repeat("x", 2000) + `"`
 		first := postAll(t, client, large)
 		all := stayers(t, s, away)
-		expect(t, all, stored(first, large)...)
+		expect(ctx, t, all, stored(first, large)...)
 		postAll(t, client, slices.Repeat([]string{large}, 100)...)
 		kept := history(t, client, "load.1")
 		if len(kept) == 0 || len(kept) > 40 {
@@ -71,16 +74,17 @@ func TestPromise3NeverASilentHole(t *testing.T) {
 		for _, m := range kept {
 			want = append(want, m.ID+" "+string(m.Data))
 		}
-		expect(t, all, want...)
+		expect(ctx, t, all, want...)
 	})
 	t.Run("purge", func(t *testing.T) {
 		t.Parallel()
+		ctx := bounded(t)
 		s := newSite(t, "--data", t.TempDir())
 		client := clientBy(t, s.dial)
 		post(t, client, "load.0", "0") // the log's first message stays, so that this is no retention
 		ids := postAll(t, client, "1")
 		all := stayers(t, s, away)
-		expect(t, all, stored(ids, "1")...)
+		expect(ctx, t, all, stored(ids, "1")...)
 		postAll(t, client, "2", "3")
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, siteURL+"/v1/channels/load.1/messages", nil)
 		if err != nil {
@@ -94,7 +98,7 @@ func TestPromise3NeverASilentHole(t *testing.T) {
 		ids = postAll(t, client, "4")
 		s.kill()
 		s.start()
-		expect(t, all, append([]string{gap}, stored(ids, "4")...)...)
+		expect(ctx, t, all, append([]string{gap}, stored(ids, "4")...)...)
 	})
 }
 
@@ -181,17 +185,17 @@ func stayers(t *testing.T, s *site, where whereabouts) (all []stayer) {
 	return all
 }
 
-func expect(t *testing.T, all []stayer, want ...string) {
+func expect(ctx context.Context, t *testing.T, all []stayer, want ...string) {
 	t.Helper()
 	for _, c := range all {
-		c.expect(t, want...)
+		c.expect(ctx, t, want...)
 	}
 }
 
 // expect checks that what the client reads next is that.
-func (c *stayer) expect(t *testing.T, want ...string) {
+func (c *stayer) expect(ctx context.Context, t *testing.T, want ...string) {
 	t.Helper()
-	got, err := c.read(bounded(t), len(want))
+	got, err := c.read(ctx, len(want))
 	if err != nil {
 		t.Errorf("%s: got %.200q: %v", c.name, got, err)
 	} else if !slices.Equal(got, want) {

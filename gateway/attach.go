@@ -18,6 +18,10 @@ func (g *Gateway) handleAttach(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if !upgrade && r.Header.Get("Sec-WebSocket-Key") != "" {
+		// Answered at once, because a client that waits here waits in vain.
+		return protocol.Errorf(protocol.BadRequest, "something between client and server took the Upgrade out of this WebSocket handshake: use another transport, or let it pass Upgrade and Connection")
+	}
 	switch transport := protocol.Negotiate(upgrade, strings.Join(r.Header.Values("Accept"), ",")); transport {
 	case protocol.WebSocket:
 		if len(hello.Channels) == 0 {

@@ -15,6 +15,7 @@ type program struct {
 	Serve   serveCmd   `cmd:"" default:"withargs" help:"Serve clients and keep the log. This is what happens without a command."`
 	Pub     pubCmd     `cmd:"" help:"Publish to a channel."`
 	Sub     subCmd     `cmd:"" help:"Print the messages of channels as they come."`
+	Ping    pingCmd    `cmd:"" help:"Ask whether a gateway answers, and print where its log stands."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 

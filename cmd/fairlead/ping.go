@@ -1,0 +1,29 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+type pingCmd struct {
+	Timeout time.Duration `default:"2s" help:"Give up after this." placeholder:"DURATION"`
+	remote
+}
+
+// Run prints where the gateway's log stands. It is the image's health check: that has no shell, and no curl.
+func (cmd *pingCmd) Run(ctx context.Context, std stdio) error {
+	client, err := cmd.client(std.err)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, cmd.Timeout)
+	defer cancel()
+	pong, err := client.Ping(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(std.out, pong.ID)
+	return err
+}

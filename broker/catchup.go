@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"math"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -274,18 +273,7 @@ func (c *catchUps) serve(ctx context.Context, wish *catchUp) {
 		time.AfterFunc(retryInterval, func() { c.ask(wish) })
 		return
 	}
-	through := max(wish.known, part.first-1)
-	if n := len(part.entries); n > 0 {
-		last := part.entries[n-1].Seq
-		if part.more {
-			through = last
-		}
-		through = max(through, last)
-	}
-	s := newSieve(wish.behind)
-	// What was read while retention removed around it is not all there was.
-	found := slices.DeleteFunc(part.entries, func(e *Entry) bool { return e.Seq < part.first || !s.wants(e) })
-
+	found, through := wish.sift(part)
 	r.mu.Lock()
 	if r.round == wish.round {
 		r.fetching = false
@@ -294,6 +282,26 @@ func (c *catchUps) serve(ctx context.Context, wish *catchUp) {
 	}
 	r.mu.Unlock()
 	r.wake()
+}
+
+// sift picks what the wish is for, and tells up to where that is everything.
+func (wish *catchUp) sift(p part) (found []*Entry, through uint64) {
+	through = max(wish.known, p.first-1)
+	if n := len(p.entries); n > 0 {
+		last := p.entries[n-1].Seq
+		if p.more {
+			through = last
+		}
+		through = max(through, last)
+	}
+	s := newSieve(wish.behind)
+	for _, e := range p.entries {
+		// What was read while retention removed around it is not all there was.
+		if e.Seq >= p.first && s.wants(e) {
+			found = append(found, e)
+		}
+	}
+	return found, through
 }
 
 // sayFailing logs that reading the stored log begins to fail, or works again: once, not for each reader.

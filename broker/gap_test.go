@@ -275,6 +275,27 @@ func TestReadersOfANodeThatRetentionOvertookAreToldWhatTheyMissed(t *testing.T) 
 	})
 }
 
+// The follower finds sequences missing that were purged before it came to them.
+func TestWhatWasPurgedBeforeANodeFollowedItIsNoLoss(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := open(t, Options{})
+		fill(t, b, 5, "a")
+		resume := pauseFollower(t, b)
+		fill(t, b, 10, "a", "b")
+		if _, err := b.Purge(t.Context(), "b"); err != nil {
+			t.Fatal(err)
+		}
+		resume()
+		synctest.Wait()
+		if s := b.Stats(); s.TailMessages != 11 || s.Head != 16 {
+			t.Errorf("the tail has %d messages up to %d, want 11 up to 16", s.TailMessages, s.Head)
+		}
+		r := newReader(t, b)
+		subscribe(t, r, ">", after(b.id(4)))
+		equal(t, "messages", collect(t, r, 7), []string{"5", "6", "8", "10", "12", "14", gap("purged", "b", 0, 16)})
+	})
+}
+
 func TestReadersOfAPurgedChannelGetAGapInPlaceOfItsMessages(t *testing.T) {
 	for _, tail := range []int{1, 1 << 20} {
 		t.Run(fmt.Sprint("tail of ", tail), func(t *testing.T) {

@@ -369,7 +369,6 @@ func (r *Reader) take(into []*Entry) (n int, exhausted bool) {
 		}
 		if e == nil {
 			r.parked = true
-			r.pos = max(r.pos, t.head)
 			return n, true
 		}
 		r.pos = max(r.pos, e.Seq)

@@ -134,6 +134,33 @@ func TestAStoredReadIsNotTrustedWithTheTailsNewestHalf(t *testing.T) {
 	})
 }
 
+func TestWhatWasReadAroundRetentionIsLeftToTheGap(t *testing.T) {
+	var entries []*Entry
+	for seq := range uint64(10) {
+		entries = append(entries, &Entry{Seq: seq + 1, Channel: []string{"a", "b"}[seq%2]})
+	}
+	for _, c := range []struct {
+		known   uint64
+		more    bool
+		first   uint64
+		want    []string
+		through uint64
+	}{
+		{20, false, 1, []string{"3", "5", "7", "9"}, 20},
+		{20, true, 1, []string{"3", "5", "7", "9"}, 10},
+		{5, false, 1, []string{"3", "5", "7", "9"}, 10},
+		{20, true, 6, []string{"7", "9"}, 10},
+		{20, false, 30, nil, 29},
+	} {
+		wish := &catchUp{behind: []span{{name: "a", after: 2}}, known: c.known}
+		found, through := wish.sift(part{entries, c.more, c.first})
+		equal(t, fmt.Sprintf("%+v", c), describeAll(found), c.want)
+		if through != c.through {
+			t.Errorf("%+v: through %d", c, through)
+		}
+	}
+}
+
 // 1,000 names of all kinds pick what a look at each of them would.
 func TestASievePicksWhatItsSpansMatch(t *testing.T) {
 	var spans []span

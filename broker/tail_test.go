@@ -21,6 +21,7 @@ func longTail(t *testing.T) (*Broker, logModel) {
 		e, _ := b.entry(record{seq + 1, time.Now(), "ch." + channel, nil, []byte("1")})
 		b.tail.append(e)
 		m[channel] = append(m[channel], seq+1)
+		m[">"] = append(m[">"], seq+1)
 	}
 	return b, m
 }
@@ -28,10 +29,10 @@ func longTail(t *testing.T) (*Broker, logModel) {
 func TestLooksAtALongTailFindWhatIsThere(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b, m := longTail(t)
-		for _, c := range []struct{ pattern, channel string }{{"*.7", "c.7"}, {"c.7", "c.7"}, {"c.8.>", "c.8.x"}} {
+		for _, c := range []struct{ pattern, channel string }{{"*.7", "c.7"}, {"c.7", "c.7"}, {"c.8.>", "c.8.x"}, {">", ">"}} {
 			s := &span{name: c.pattern, wild: protocol.IsPattern(c.pattern)}
 			all := m[c.channel]
-			for _, n := range []int{1, 5, len(all), len(all) + 1, 1000} {
+			for _, n := range []int{1, 5, len(all), len(all) + 1, 1000, scanEntries + 1} {
 				seq, found, floor, head := b.tail.nthLast(s, n)
 				want := uint64(0)
 				if len(all) > 0 {
@@ -40,6 +41,9 @@ func TestLooksAtALongTailFindWhatIsThere(t *testing.T) {
 				if seq != want || found != min(n, len(all)) || floor != 0 || head != 3*scanEntries {
 					t.Errorf("the last %d of %s: got %d, %d from %d to %d, want %d", n, c.pattern, seq, found, floor, head, want)
 				}
+			}
+			if c.pattern == ">" {
+				continue
 			}
 			r := newReader(t, b)
 			subscribe(t, r, c.pattern, after(b.id(5)))

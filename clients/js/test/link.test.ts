@@ -323,7 +323,7 @@ describe('events from outside', () => {
 });
 
 test('every event in every phase leaves a sound machine', () => {
-  // Exhaustive to a depth: all sequences of six events.
+  // Exhaustive to a depth: all sequences of five events.
   const occurrences: Occurrence[] = [
     { type: 'start' }, { type: 'welcome', beat: 1000 }, { type: 'proof' }, { type: 'goaway', after: 100 }, { type: 'tick', heard: 0 }, { type: 'online' }, { type: 'reconnect' },
     { type: 'ended', end: { kind: 'dropped', reason: '' } }, { type: 'ended', end: { kind: 'server', reason: '', retryAfter: 10 } }, { type: 'close' },

@@ -236,6 +236,11 @@ func TestADrainSendsAThousandStreamsAway(t *testing.T) {
 	}
 	welcomed.Wait()
 	last := post(t, client, "load.1", "1")
+	// What one client has, the node knows that it owes to all.
+	witness := &bare{doors: []door{{client, protocol.WebSocket}}, channels: []string{"load.1"}, cursor: start}
+	if err := witness.follow(ctx, func(f frame) bool { return f.ID != last }); err != nil {
+		t.Fatal(err)
+	}
 	began := time.Now()
 	if status := s.stop(); status != 0 {
 		t.Errorf("the status is %d", status)

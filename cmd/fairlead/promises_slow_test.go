@@ -44,17 +44,12 @@ func TestPromise6ASlowClientCostsACursor(t *testing.T) {
 	f.ids = nil
 
 	released := make(chan struct{})
-	type outcome struct {
-		transport protocol.Transport
-		ids       []string
-		err       error
-	}
-	outcomes := make(chan outcome)
+	outcomes := make(chan slowOutcome)
 	attached := make(chan struct{})
 	slow := []protocol.Transport{protocol.WebSocket, protocol.SSE, protocol.Stream}
 	for _, transport := range slow {
 		b := &bare{doors: []door{{clientBy(t, slowly(s.dial, released)), transport}}, channels: []string{"load.flow", endChannel}, cursor: start}
-		o := outcome{transport: transport}
+		o := slowOutcome{transport: transport}
 		go func() { // ends with ctx
 			o.err = b.follow(ctx, func(m frame) bool {
 				switch {
@@ -96,6 +91,74 @@ func TestPromise6ASlowClientCostsACursor(t *testing.T) {
 			t.Errorf("the slow client by %s got %d messages: they are not the %d that were stored, in their order", o.transport, len(o.ids), len(f.ids))
 		}
 	}
+}
+
+// TestADrainSendsWhatIsOwedFirst ends the process by SIGTERM while clients are
+// far behind: each gets all that was published, and then the goaway.
+func TestADrainSendsWhatIsOwedFirst(t *testing.T) {
+	t.Parallel()
+	ctx := bounded(t)
+	s := newSite(t, "--data", t.TempDir(), "--drain=1ms")
+	client := clientBy(t, s.dial)
+	start := post(t, client, "load.flow", "0")
+	f := flow{client: client, seen: make(chan string, 100)}
+	drained := make(chan struct{})
+	released := make(chan struct{})
+	fast := &bare{doors: []door{{client, protocol.WebSocket}}, channels: []string{"load.flow"}, cursor: start}
+	go func() { // ends with the drain, or ctx
+		defer close(drained)
+		_ = fast.follow(ctx, func(m frame) bool {
+			if m.Op == protocol.OpMessage {
+				f.seen <- m.ID
+			}
+			return m.Op != protocol.OpGoaway
+		})
+	}()
+	outcomes := make(chan slowOutcome)
+	transports := []protocol.Transport{protocol.WebSocket, protocol.SSE, protocol.Stream}
+	for _, transport := range transports {
+		b := &bare{doors: []door{{clientBy(t, slowly(s.dial, released)), transport}}, channels: []string{"load.flow"}, cursor: start}
+		at, err := b.attach(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at.await(t, protocol.OpWelcome)
+		go func() { // ends with the attachment
+			defer at.close()
+			o := slowOutcome{transport: transport}
+			for m, err := at.next(); ; m, err = at.next() {
+				if err != nil || m.Op == protocol.OpGoaway {
+					o.err = err
+					break
+				}
+				if m.Op == protocol.OpMessage {
+					o.ids = append(o.ids, m.ID)
+				}
+			}
+			outcomes <- o
+		}()
+	}
+	f.run(ctx, t, 20)
+	status := make(chan int, 1)
+	go func() { status <- s.stop() }()
+	<-drained
+	close(released)
+	for range transports {
+		o := <-outcomes
+		if o.err != nil || !slices.Equal(o.ids, f.ids) {
+			t.Errorf("the client by %s got %d of %d messages, and then %v", o.transport, len(o.ids), len(f.ids), o.err)
+		}
+	}
+	if code := <-status; code != 0 {
+		t.Errorf("the status is %d", code)
+	}
+}
+
+// slowOutcome is what came to a slow client.
+type slowOutcome struct {
+	transport protocol.Transport
+	ids       []string
+	err       error
 }
 
 // flow is what is published, 1 MB at a time, and has come to a client that reads.

@@ -79,6 +79,9 @@ func BenchmarkFanOut(b *testing.B) {
 				a.want.Store(int64(seq) * readers)
 				broker.tail.append(benchEntry(b, broker, "a", seq))
 				<-a.done
+				if got := a.got.Load(); got != int64(seq)*readers {
+					b.Fatalf("%d were delivered of %d messages", got, seq)
+				}
 			}
 			deliver() // makes room in each reader
 			b.ReportAllocs()

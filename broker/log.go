@@ -49,7 +49,7 @@ func (b *Broker) read(ctx context.Context, filters []string, from uint64, limit,
 	defer b.forget(consumer)
 	f := fetching{b: b, consumer: consumer, part: part{more: consumer.CachedInfo().NumPending > 0}}
 	for f.more && len(f.entries) < limit && f.size < bytes {
-		if err := f.fetch(ctx, min(limit-len(f.entries), fetchMessages), bytes); err != nil {
+		if err := f.fetch(ctx, min(limit-len(f.entries), f.fitting(bytes)), bytes); err != nil {
 			return part{}, fmt.Errorf("broker: read the log: %w", err)
 		}
 	}
@@ -62,7 +62,7 @@ func (b *Broker) read(ctx context.Context, filters []string, from uint64, limit,
 	return f.part, nil
 }
 
-// fetchMessages is how many messages JetStream is asked for at a time.
+// fetchMessages is how many messages JetStream is asked for at a time, at most.
 const fetchMessages = 64
 
 // fetching is a read under way.
@@ -72,6 +72,18 @@ type fetching struct {
 	consumer jetstream.Consumer
 	got      uint64 // messages, also those that are none of a channel: the consumer's sequence
 	size     int    // of the entries
+}
+
+// fitting is how many messages to ask for, so that about that many bytes come
+// in all: what comes beyond them was read in vain.
+func (f *fetching) fitting(bytes int) int {
+	messages, size := len(f.entries), f.size
+	if messages == 0 {
+		f.b.tail.mu.RLock()
+		messages, size = len(f.b.tail.all.entries), f.b.tail.bytes
+		f.b.tail.mu.RUnlock()
+	}
+	return min(max((bytes-f.size)/max(size/max(messages, 1), 1), 1), fetchMessages)
 }
 
 // fetch gets up to n messages more, and keeps them until they have that many bytes.

@@ -53,13 +53,14 @@ func fields(t *testing.T, e *Entry) string {
 	if m.Time != e.Time.UnixMilli() || m.Time == 0 {
 		t.Errorf("the time is %d, the log says %v", m.Time, e.Time)
 	}
-	s := m.Channel + " " + string(m.Data)
+	var s strings.Builder
+	s.WriteString(m.Channel + " " + string(m.Data))
 	for _, f := range [][2]string{{"type", m.Type}, {"from", m.From}, {"key", m.Key}, {"encoding", m.Encoding}} {
 		if f[1] != "" {
-			s += " " + f[0] + "=" + f[1]
+			s.WriteString(" " + f[0] + "=" + f[1])
 		}
 	}
-	return s
+	return s.String()
 }
 
 type messageFields struct {

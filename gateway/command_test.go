@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-
 	"github.com/fairlead/fairlead/broker"
 	"github.com/fairlead/fairlead/protocol"
 )
@@ -226,24 +224,6 @@ func TestACursorMovesBetweenNodes(t *testing.T) {
 	near.publish("a", 3)
 	equal(t, "on the other", m.collect(2), []string{"2", "3"})
 	m.hangUp()
-}
-
-// startNATS starts a NATS server on a free port, as an operator would, and returns its URL.
-func startNATS(t *testing.T) string {
-	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	if !s.ReadyForConnections(time.Minute) {
-		t.Fatal("the NATS server does not start")
-	}
-	return s.ClientURL()
 }
 
 // A client that sends commands and does not read their replies is not read from any more.

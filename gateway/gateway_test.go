@@ -23,6 +23,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(natsDir); dir != "" {
+		serveNATS(dir)
+		return
+	}
 	ats.Register() // or the first bubble would own this process-wide goroutine
 	code := m.Run()
 	ats.Unregister()
@@ -90,6 +94,8 @@ func openBroker(t testing.TB, o broker.Options) *broker.Broker {
 // newWorld starts a world whose connections are pipes. For use in a bubble.
 func newWorld(t testing.TB, o Options, bo broker.Options) *world {
 	t.Helper()
+	// net/http lingers for half a second on a connection that it closes.
+	t.Cleanup(func() { time.Sleep(time.Second) })
 	listener := newPipeListener()
 	w := serve(t, openBroker(t, bo), o, listener)
 	w.useDial(listener.dial)

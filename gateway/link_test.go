@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,6 +52,9 @@ func (f frame) String() string {
 
 func parseFrame(t testing.TB, raw []byte) frame {
 	t.Helper()
+	if i := bytes.Index(raw, []byte("xxxxxxxx")); i >= 0 { // filler, which takes the time to parse
+		raw = slices.Concat(raw[:i], raw[bytes.LastIndexByte(raw, 'x')+1:])
+	}
 	var f frame
 	if err := json.Unmarshal(raw, &f); err != nil {
 		t.Fatalf("frame %q: %v", raw, err)

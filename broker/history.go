@@ -14,7 +14,11 @@ type Page struct {
 	Gap      *protocol.Gap   // messages that the page would hold are not in the log any more
 }
 
-// History reads a page of at most limit messages, which must be 1 or more.
+// pageBytes is about how much a page holds at most; one larger message is a page of its own.
+const pageBytes = 1 << 20
+
+// History reads a page of at most limit messages, which must be 1 or more. It
+// ends early, with a next one, when its messages exceed about a mebibyte.
 func (b *Broker) History(ctx context.Context, channel string, r protocol.Range, limit int) (Page, error) {
 	if err := protocol.CheckChannel(channel); err != nil {
 		return Page{}, err
@@ -47,11 +51,14 @@ func (b *Broker) pageAfter(ctx context.Context, channel string, cursor protocol.
 		}
 	}
 	entries, ok := b.tail.page(channel, s.after, limit+1)
+	more := false
 	if !ok {
-		first := uint64(0)
-		if entries, first, err = b.readPage(ctx, channel, s.after+1, everything, limit+1); err != nil {
+		part, err := b.readPage(ctx, channel, s.after+1, everything, limit+1, pageBytes+1)
+		if err != nil {
 			return Page{}, err
 		}
+		entries, more = part.entries, part.more
+		first := part.first
 		switch {
 		case s.after+1 >= first || s.earliest:
 		case page.Gap != nil: // of another log, whose place this one takes from its first message on
@@ -60,9 +67,9 @@ func (b *Broker) pageAfter(ctx context.Context, channel string, cursor protocol.
 			page.Gap = &protocol.Gap{From: cursor, To: b.id(first - 1), Reason: protocol.GapRetention}
 		}
 	}
-	if len(entries) > limit {
-		entries = entries[:limit]
-		page.Next = protocol.Cursor{b.id(entries[limit-1].Seq)}
+	if n := pageful(entries, limit, false); n > 0 && (n < len(entries) || more) {
+		entries = entries[:n]
+		page.Next = protocol.Cursor{b.id(entries[n-1].Seq)}
 	}
 	b.put(&page, entries)
 	return page, nil
@@ -83,18 +90,34 @@ func (b *Broker) pageBefore(ctx context.Context, channel string, cursor protocol
 func (b *Broker) lastPage(ctx context.Context, channel string, before uint64, limit int) (Page, error) {
 	var page Page
 	entries, complete := b.tail.last(channel, before, limit+1), b.tailHoldsAll()
-	if len(entries) <= limit && !complete {
+	if pageful(entries, limit, true) == len(entries) && !complete {
 		var err error
 		if entries, err = b.readBefore(ctx, channel, before, limit+1); err != nil {
 			return Page{}, err
 		}
 	}
-	if len(entries) > limit {
-		entries = entries[1:]
+	if n := pageful(entries, limit, true); n < len(entries) {
+		entries = entries[len(entries)-n:]
 		page.Next = protocol.Cursor{b.id(entries[0].Seq)}
 	}
 	b.put(&page, entries)
 	return page, nil
+}
+
+// pageful is how many entries, counted from the beginning or from the end, make a page.
+func pageful(entries []*Entry, limit int, fromEnd bool) (n int) {
+	size := 0
+	for n < min(limit, len(entries)) {
+		e := entries[n]
+		if fromEnd {
+			e = entries[len(entries)-1-n]
+		}
+		if size += e.size(); size > pageBytes && n > 0 {
+			break
+		}
+		n++
+	}
+	return n
 }
 
 // put puts entries into the page: messages as such, and the mark of a purge as the page's gap.
@@ -134,37 +157,64 @@ func (t *tail) page(channel string, after uint64, limit int) (entries []*Entry, 
 // everything is more than any read is bounded by.
 const everything = math.MaxInt
 
-// readPage reads up to limit messages of a channel from the stored log, and
-// tells the stream's first sequence.
-func (b *Broker) readPage(ctx context.Context, channel string, from uint64, end uint64, limit int) (entries []*Entry, first uint64, err error) {
+// readPage reads messages of a channel from the stored log, up to an end, until
+// there are limit or they have that many bytes.
+func (b *Broker) readPage(ctx context.Context, channel string, from, end uint64, limit, bytes int) (part, error) {
 	release, err := b.catchUps.slot(ctx)
 	if err != nil {
-		return nil, 0, err
+		return part{}, err
 	}
 	defer release()
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	b.stats.fromLog.Add(1)
-	p, err := b.read(ctx, []string{channel}, from, limit, everything)
+	p, err := b.read(ctx, []string{channel}, from, limit, bytes)
 	if err != nil {
-		return nil, 0, errUnreachable().Because(err)
+		return part{}, errUnreachable().Because(err)
 	}
-	for _, e := range p.entries {
-		if e.Seq < end {
-			entries = append(entries, e)
+	for i, e := range p.entries {
+		if e.Seq >= end {
+			p.entries, p.more = p.entries[:i], false
+			break
 		}
 	}
-	return entries, p.first, nil
+	return p, nil
 }
 
-// readBefore reads the last n messages of a channel before a sequence from the stored log.
+// readBefore reads the last n messages of a channel before a sequence from the
+// stored log, or as many as make more than a page. JetStream does not read
+// backwards, so it reads as many at a time as should fit.
 func (b *Broker) readBefore(ctx context.Context, channel string, before uint64, n int) ([]*Entry, error) {
-	from, err := b.seek(ctx, channel, before, n)
-	if err != nil || from >= before {
-		return nil, err
+	var entries []*Entry
+	size := 0
+	b.tail.mu.RLock()
+	step := pageBytes / max(b.tail.bytes/max(len(b.tail.all.entries), 1), 1)
+	b.tail.mu.RUnlock()
+	for len(entries) < n && size <= pageBytes {
+		step = min(max(step, 1), n-len(entries))
+		from, err := b.seek(ctx, channel, before, step)
+		if err != nil || from >= before {
+			return entries, err
+		}
+		p, err := b.readPage(ctx, channel, from, before, step, 4*pageBytes)
+		if err != nil {
+			return nil, err
+		}
+		if p.more && len(p.entries) < step { // they are larger than they should be: the newest are not among them
+			step /= 4
+			continue
+		}
+		for _, e := range p.entries {
+			size += e.size()
+		}
+		entries = append(p.entries, entries...)
+		if len(p.entries) < step {
+			break
+		}
+		before = entries[0].Seq
+		step = (pageBytes-size)/(size/len(entries)) + 1
 	}
-	entries, _, err := b.readPage(ctx, channel, from, before, n)
-	return entries, err
+	return entries, nil
 }
 
 // seek is seekBack in turn, with an error for the client.

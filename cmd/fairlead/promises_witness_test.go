@@ -30,7 +30,7 @@ type witness struct {
 }
 
 // patience bounds each test.
-const patience = 40 * time.Second
+const patience = time.Minute
 
 func bounded(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeoutCause(t.Context(), patience, fmt.Errorf("it took longer than %v", patience))

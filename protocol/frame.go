@@ -75,8 +75,15 @@ func (w *Welcome) Wire() Wire {
 	return frame(OpWelcome, id, w)
 }
 
-// Wire is the gap as a frame. Its SSE id is To: that is where its reader goes on.
-func (g *Gap) Wire() Wire { return frame(OpGap, g.To, g) }
+// Wire is the gap as a frame. Only a purge has an SSE id, because it stands in
+// the log: any other gap is one subscription's, and an EventSource that was cut
+// after it would resume the others at To too, and never be told of theirs.
+func (g *Gap) Wire() Wire {
+	if g.Reason == GapPurged {
+		return frame(OpGap, g.To, g)
+	}
+	return frame(OpGap, ID{}, g)
+}
 
 // Proof is the frame that shows that a stream is let through.
 func Proof() Wire { return frame(OpProof, ID{}, nil) }

@@ -26,6 +26,9 @@ func (b *Broker) History(ctx context.Context, channel string, r protocol.Range, 
 	if err := r.Check(); err != nil {
 		return Page{}, err
 	}
+	if b.stale.Load() {
+		return Page{}, errStale()
+	}
 	switch {
 	case r.Before != nil:
 		return b.pageBefore(ctx, channel, *r.Before, limit)
@@ -196,7 +199,7 @@ func (b *Broker) readBefore(ctx context.Context, channel string, before uint64, 
 		if err != nil || from >= before {
 			return entries, err
 		}
-		p, err := b.readPage(ctx, channel, from, before, step, 4*pageBytes)
+		p, err := b.readPage(ctx, channel, from, before, step, 2*pageBytes)
 		if err != nil {
 			return nil, err
 		}

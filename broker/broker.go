@@ -90,7 +90,7 @@ type Broker struct {
 	follower  *follower
 	catchUps  *catchUps
 	stats     Stats
-	replaced  atomic.Bool // the stream is not the one that was opened
+	stale     atomic.Bool // the stream is not the one that was followed; for good
 
 	relay      *nats.Subscription // nil without Relay
 	background context.Context    // of everything that runs until Close
@@ -254,8 +254,8 @@ func (b *Broker) Ready() error {
 
 // admit reports why n bytes may not be published now, or nil.
 func (b *Broker) admit(n int) error {
-	if b.replaced.Load() {
-		return errReplaced()
+	if b.stale.Load() {
+		return errStale()
 	}
 	return b.disk.admit(n)
 }

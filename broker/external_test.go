@@ -2,10 +2,14 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -192,12 +196,7 @@ func TestANodeWhoseStreamWasReplacedServesNothing(t *testing.T) {
 	if err := b.follower.look(t.Context()); err == nil { // it does every trimInterval
 		t.Error("the node did not see it")
 	}
-	if _, err := b.Publish(t.Context(), Publication{Channel: "a"}); protocol.ErrorFrom(err).Code != protocol.Unavailable {
-		t.Errorf("publish: got %v", err)
-	}
-	if b.Ready() == nil {
-		t.Error("it says that it is ready")
-	}
+	servesNothing(t, b)
 
 	again := open(t, Options{URL: url})
 	if again.Epoch() == old.Epoch {
@@ -207,4 +206,144 @@ func TestANodeWhoseStreamWasReplacedServesNothing(t *testing.T) {
 	r := newReader(t, again)
 	subscribe(t, r, "a", after(old))
 	equal(t, "with the old cursor", collect(t, r, 2), []string{gap("replaced", "a", 5, 0), "1"})
+}
+
+// servesNothing checks that a node refuses everything, and takes nothing more from its stream.
+func servesNothing(t *testing.T, b *Broker) {
+	t.Helper()
+	r := newReader(t, b)
+	for what, do := range map[string]func() error{
+		"publish":      func() error { _, err := b.Publish(t.Context(), Publication{Channel: "a"}); return err },
+		"a batch":      func() error { _, err := b.PublishBatch(t.Context(), []Publication{{Channel: "a"}, {Channel: "a"}}); return err },
+		"purge":        func() error { _, err := b.Purge(t.Context(), "a"); return err },
+		"subscribe":    func() error { _, err := r.Subscribe(t.Context(), "a", protocol.Start{}); return err },
+		"history":      func() error { _, err := b.History(t.Context(), "a", protocol.Range{}, 1); return err },
+		"last history": func() error { _, err := b.History(t.Context(), "a", protocol.Range{Last: 1}, 1); return err },
+		"ready":        b.Ready,
+	} {
+		if err := do(); err == nil || protocol.ErrorFrom(err).Code != protocol.Unavailable {
+			t.Errorf("%s: got %v, want unavailable", what, err)
+		}
+	}
+}
+
+// rolledBack runs a node whose NATS is stopped after ten messages and comes
+// back with the first five, as from a backup.
+func rolledBack(t *testing.T, logger *slog.Logger) *Broker {
+	t.Helper()
+	dir, backup := t.TempDir(), t.TempDir()
+	o := &server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: dir, NoSigs: true, NoLog: true}
+	var s *server.Server
+	stop := func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	}
+	start := func() {
+		var err error
+		if s, err = server.NewServer(o); err != nil {
+			t.Fatal(err)
+		}
+		s.Start()
+		if !s.ReadyForConnections(time.Minute) {
+			t.Fatal("the NATS server did not start")
+		}
+		o.Port = s.Addr().(*net.TCPAddr).Port
+	}
+	start()
+	t.Cleanup(func() { stop() })
+	first, err := Open(t.Context(), Options{URL: s.ClientURL(), Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	publishMany(t, first, 5)
+	closeBroker(t, first)
+	stop()
+	if err := os.CopyFS(backup, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	start()
+	b := open(t, Options{URL: s.ClientURL(), Logger: logger})
+	r := newReader(t, b)
+	subscribe(t, r, "a", protocol.Start{})
+	publishMany(t, b, 5)
+	equal(t, "before", collect(t, r, 5), sequence(6, 10, 1))
+	stop()
+	if err := errors.Join(os.RemoveAll(dir), os.CopyFS(dir, os.DirFS(backup))); err != nil {
+		t.Fatal(err)
+	}
+	start()
+	return b
+}
+
+func TestANodeWhoseStreamWasRolledBackServesNothing(t *testing.T) {
+	var log strings.Builder
+	b := rolledBack(t, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelError})))
+	ctx := deadline(t)
+	for !b.reading.IsConnected() || !b.publishing.IsConnected() || !b.following.IsConnected() {
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			t.Fatal("the node does not find its NATS again")
+		}
+	}
+	if err := b.follower.look(ctx); err == nil || protocol.ErrorFrom(err).Code != protocol.Unavailable { // it does every trimInterval
+		t.Errorf("the node did not see it: %v", err)
+	}
+	servesNothing(t, b)
+	if !strings.Contains(log.String(), "rolled back under this node: restart the node") {
+		t.Errorf("it was not said: %q", log.String())
+	}
+}
+
+// What comes after that is of another log, though its sequences go on.
+func TestAStaleNodeAppendsNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := open(t, Options{Logger: slog.New(slog.DiscardHandler)})
+		fill(t, b, 3, "a")
+		synctest.Wait()
+		if _, err := b.publisher.Publish(t.Context(), "ch.a", nil); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if b.Head().Seq != 4 {
+			t.Fatalf("the head is %v, want 4", b.Head())
+		}
+		_ = b.goStale("test")
+		if _, err := b.publisher.Publish(t.Context(), "ch.a", nil); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if b.Head().Seq != 4 {
+			t.Errorf("the head is %v, want 4", b.Head())
+		}
+	})
+}
+
+func TestTheTailTakesNothingFromBeforeItsHead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := open(t, Options{})
+		fill(t, b, 3, "a")
+		synctest.Wait()
+		b.tail.skip(10)
+		fill(t, b, 3, "a") // 4, 5, 6
+		synctest.Wait()
+		if s := b.Stats(); s.Head != 10 || s.TailMessages != 3 {
+			t.Errorf("the head is %d with %d messages, want 10 with 3", s.Head, s.TailMessages)
+		}
+	})
+}
+
+// After an election the leader may know less than was followed, for a moment.
+func TestALeaderThatLagsBehindIsNoRollback(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := open(t, Options{})
+		fill(t, b, 3, "a")
+		synctest.Wait()
+		b.tail.skip(4)
+		looked := make(chan error)
+		go func() { looked <- b.follower.look(t.Context()) }()
+		synctest.Wait()
+		fill(t, b, 1, "a")
+		if err := <-looked; err != nil || b.Ready() != nil {
+			t.Errorf("got %v, ready %v", err, b.Ready())
+		}
+	})
 }

@@ -17,6 +17,9 @@ const warmMessages = 20_000
 // trimInterval is how often the stream's first sequence is asked for.
 const trimInterval = 5 * time.Second
 
+// leaderLag is how long a stream's leader may know less than was followed.
+const leaderLag = 500 * time.Millisecond
+
 // follower is this node's one consumer of the whole stream. It appends what
 // comes to the tail.
 type follower struct {
@@ -100,6 +103,9 @@ func (f *follower) receive(msg jetstream.Msg) {
 	}
 	t := f.b.tail
 	seq := meta.Sequence.Stream
+	if seq <= t.head || f.b.stale.Load() {
+		return // of another log: its sequences are not the tail's
+	}
 	if seq > t.head+1 && f.live {
 		f.checkHole(seq)
 	}
@@ -144,13 +150,25 @@ func (f *follower) trim(ctx context.Context) {
 	}
 }
 
-// look finds out what retention has removed, and takes it from the tail.
+// look finds out what retention has removed, and takes it from the tail. If
+// the stream ends before what was followed, it was rolled back: from a backup,
+// or because its server lost what it had not written.
 func (f *follower) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
+	head := f.b.Head().Seq // before the state, which only grows
 	state, err := f.b.state(ctx)
+	if err == nil && state.LastSeq < head { // or a new leader is a moment behind
+		if err := pause(ctx, leaderLag); err != nil {
+			return err
+		}
+		state, err = f.b.state(ctx)
+	}
 	if err != nil {
 		return err
+	}
+	if state.LastSeq < head {
+		return f.b.goStale("the stream was rolled back under this node: restart the node", "stream", f.b.options.Stream, "followed", head, "last", state.LastSeq)
 	}
 	f.first.Store(state.FirstSeq)
 	f.b.tail.trim(state.FirstSeq)

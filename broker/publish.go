@@ -237,6 +237,9 @@ func (b *Broker) Purge(ctx context.Context, channel string) (protocol.ID, error)
 	if err := protocol.CheckChannel(channel); err != nil {
 		return protocol.ID{}, err
 	}
+	if b.stale.Load() {
+		return protocol.ID{}, errStale()
+	}
 	ctx, cancel := context.WithTimeout(ctx, b.options.PublishTimeout)
 	defer cancel()
 	// The mark goes first: if the purge then fails, readers are told of a gap

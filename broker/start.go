@@ -12,6 +12,9 @@ func (b *Broker) resolve(ctx context.Context, name string, start protocol.Start)
 	if err := start.Check(); err != nil {
 		return span{}, nil, err
 	}
+	if b.stale.Load() {
+		return span{}, nil, errStale()
+	}
 	s := span{name: name, wild: protocol.IsPattern(name)}
 	var gap *Entry
 	var err error

@@ -76,22 +76,30 @@ func (b *Broker) ensureStream(ctx context.Context) (jetstream.Stream, error) {
 // state asks the stream's leader for its first and last sequence. It costs
 // about 0.3 ms, so it is not for every message.
 func (b *Broker) state(ctx context.Context) (jetstream.StreamState, error) {
+	if b.stale.Load() {
+		return jetstream.StreamState{}, errStale()
+	}
 	stream, err := b.reader.Stream(ctx, b.options.Stream)
 	if err != nil {
 		return jetstream.StreamState{}, fmt.Errorf("broker: look at stream %s: %w", b.options.Stream, err)
 	}
 	info := stream.CachedInfo()
 	if epochOf(info.Created) != b.tail.epoch {
-		if !b.replaced.Swap(true) {
-			b.log.Error("the stream was deleted and made anew under this node: restart it", "stream", b.options.Stream)
-		}
-		return jetstream.StreamState{}, errReplaced()
+		return jetstream.StreamState{}, b.goStale("the stream was deleted and made anew under this node: restart the node", "stream", b.options.Stream)
 	}
 	return countedFromOne(info.State), nil
 }
 
-// errReplaced is for a node whose tail and ids are of a stream that is no more.
-func errReplaced() *protocol.Error {
+// goStale makes the node serve nothing more, and says why, once.
+func (b *Broker) goStale(why string, args ...any) error {
+	if !b.stale.Swap(true) {
+		b.log.Error(why, args...)
+	}
+	return errStale()
+}
+
+// errStale is for a node whose tail and ids are of a stream that is no more.
+func errStale() *protocol.Error {
 	e := protocol.Errorf(protocol.Unavailable, "the log was replaced, and this node has still to follow: retry, with the same key")
 	e.RetryAfter = 5 * time.Second
 	return e

@@ -51,7 +51,7 @@ func TestPromise5AnyNodeAnyTransportAnyTime(t *testing.T) {
 	nodes := []*site{a, b}
 	var travellers []*witness
 	for first := range 4 {
-		cuts := &cutter{random: rand.New(rand.NewPCG(5, uint64(first)))}
+		cuts := &cutter{random: rand.New(rand.NewPCG(5, uint64(first))), doublings: 12}
 		traveller := &bare{channels: []string{"load.>"}, turn: first}
 		for i, transport := range protocol.Transports() {
 			for j := range nodes {

@@ -25,6 +25,9 @@ const takeBatch = 4
 // sends commands and does not read their replies is not read from any more.
 const maxOwed = 1 << 20
 
+// workTimeout bounds what one hello or command may keep the log busy.
+const workTimeout = 15 * time.Second
+
 // attachment is one live transport of a session: what it has to send, and
 // when. It knows no socket: its transport's goroutine calls fill and writes
 // what that returns.
@@ -56,7 +59,10 @@ type owed struct {
 	raw  []byte
 }
 
-func (o owed) size() int { return o.wire.Len() + len(o.raw) }
+// owedOverhead is what one costs beside its bytes.
+const owedOverhead = 64
+
+func (o owed) size() int { return o.wire.Len() + len(o.raw) + owedOverhead }
 
 // ending is how an attachment ends.
 type ending struct {
@@ -86,6 +92,8 @@ func (g *Gateway) attach(ctx context.Context, transport protocol.Transport, hell
 	if err := g.checkHello(hello); err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, workTimeout)
+	defer cancel()
 	a := &attachment{
 		g:         g,
 		id:        g.broker.Node() + "." + strconv.FormatUint(g.serial.Add(1), 36),
@@ -212,10 +220,10 @@ func (a *attachment) fill(s *scratch, now time.Time) (next time.Time, end *endin
 		}
 		return time.Time{}, end
 	}
-	if len(s.buf) == 0 && !now.Before(a.beatAt) {
+	// Not only when there was nothing else to send: messages of one channel
+	// say nothing of how far the others have been served.
+	if !now.Before(a.beatAt) {
 		s.buf = a.encode(s.buf, protocol.Beat(a.reader.Watermark()))
-	}
-	if len(s.buf) > 0 {
 		a.beatAt = now.Add(a.beat)
 	}
 	if !a.proved {

@@ -23,6 +23,8 @@ func (c caller) own() bool { return c.attachmentID == "" && c.attachment != nil 
 
 // execute carries out one command and returns its reply, or nil if none is wanted.
 func (g *Gateway) execute(ctx context.Context, from caller, frame []byte) *protocol.Reply {
+	ctx, cancel := context.WithTimeout(ctx, workTimeout)
+	defer cancel()
 	command, err := protocol.ParseCommand(frame)
 	var result any
 	if err == nil {
@@ -132,18 +134,30 @@ func (g *Gateway) handleCommands(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	from := caller{session: request.Session, attachmentID: request.Attachment, attachment: g.attached(request.Session, request.Attachment)}
-	replies := make([]*protocol.Reply, 0, len(request.Commands))
+	replies, size := make([]rawFrame, 0, len(request.Commands)), 0
 	for _, frame := range request.Commands {
-		if limit := g.options.Limits.Frame; len(frame) > limit {
-			g.metrics.refused.WithLabelValues("frame").Inc()
-			replies = append(replies, &protocol.Reply{Err: protocol.Errorf(protocol.TooLarge, "the command is over the limit of %d bytes", limit)})
-			continue
-		}
-		replies = append(replies, g.execute(r.Context(), from, frame))
+		reply := g.executeWithin(r.Context(), from, frame, g.options.Limits.Batch-size)
+		replies = append(replies, reply.Wire().JSON())
+		size += len(replies[len(replies)-1])
 	}
-	return marshalJSON(w, http.StatusOK, struct {
-		Replies []*protocol.Reply `json:"replies"`
+	return g.marshalJSON(w, http.StatusOK, struct {
+		Replies []rawFrame `json:"replies"`
 	}{replies})
+}
+
+// executeWithin is execute for one command of several, with so much room left for their replies.
+func (g *Gateway) executeWithin(ctx context.Context, from caller, frame []byte, room int) *protocol.Reply {
+	limit := g.options.Limits.Frame
+	switch {
+	case len(frame) > limit:
+		g.metrics.refused.WithLabelValues("frame").Inc()
+		return &protocol.Reply{Err: protocol.Errorf(protocol.TooLarge, "the command is over the limit of %d bytes", limit)}
+	case room <= 0:
+		g.metrics.refused.WithLabelValues("replies").Inc()
+		return &protocol.Reply{Err: protocol.Errorf(protocol.TooLarge, "the replies of this request are over the limit of %d bytes: send this command in another", g.options.Limits.Batch)}
+	default:
+		return g.execute(ctx, from, frame)
+	}
 }
 
 // attached is the attachment of this node with that id, if it is the session's

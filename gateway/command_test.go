@@ -242,9 +242,31 @@ func TestRepliesThatNobodyReadsAreBounded(t *testing.T) {
 			sent++
 		}
 		a.mu.Lock()
-		defer a.mu.Unlock()
 		if sent > 40 || a.bytes > maxOwed+200<<10 {
 			t.Errorf("%d commands were read, and %d bytes are owed", sent, a.bytes)
+		}
+		a.mu.Unlock()
+		time.Sleep(time.Hour)
+		if w.g.attachment(l.welcome.Attachment) != nil {
+			t.Error("an hour after its client left, the attachment is still there")
+		}
+	})
+}
+
+func TestTheRepliesOfOneRequestAreBounded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, Options{Limits: Limits{Batch: 4 << 10}}, broker.Options{})
+		w.publish("a", strings.Repeat("x", 3<<10))
+		l := w.attach(protocol.SSE, `{"channels":{}}`)
+		history := `{"op":"history","channel":"a"}`
+		replies := w.commands(l, history, history, history, `{"op":"publish","channel":"b","data":1}`)
+		if !replies[0].OK || !replies[1].OK {
+			t.Errorf("got %+v, want two pages", replies[:2])
+		}
+		replies[2].wantError(t, "a page too many", protocol.TooLarge)
+		replies[3].wantError(t, "a publish behind it", protocol.TooLarge)
+		if page := w.call(request{method: "GET", path: "/v1/channels/b/messages"}); len(page.Messages) != 0 {
+			t.Errorf("a refused publish was stored: %s", page.body)
 		}
 	})
 }

@@ -60,7 +60,7 @@ func (g *Gateway) problem(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
-	write(w, status, body)
+	g.write(w, status, body)
 }
 
 // retryAfter is how long a client should wait (PROTOCOL.md 2.3), or 0.
@@ -88,21 +88,23 @@ func (g *Gateway) ended(a *attachment, err error) {
 }
 
 // marshalJSON answers with v.
-func marshalJSON(w http.ResponseWriter, status int, v any) error {
+func (g *Gateway) marshalJSON(w http.ResponseWriter, status int, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	writeJSON(w, status, body)
+	g.writeJSON(w, status, body)
 	return nil
 }
 
-func writeJSON(w http.ResponseWriter, status int, body []byte) {
+func (g *Gateway) writeJSON(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Type", protocol.MediaJSON)
-	write(w, status, body)
+	g.write(w, status, body)
 }
 
-func write(w http.ResponseWriter, status int, body []byte) {
+func (g *Gateway) write(w http.ResponseWriter, status int, body []byte) {
+	// Its time begins now: a poll, or a place in a queue, may have taken long.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(g.options.Limits.WriteStall))
 	h := w.Header()
 	h.Set("Cache-Control", "no-store") // caches keep a GET without it
 	h.Set("X-Content-Type-Options", "nosniff")

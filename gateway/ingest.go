@@ -37,7 +37,7 @@ func (g *Gateway) ingest(w http.ResponseWriter, r *http.Request, channel, media 
 			if err := finish(); err != nil {
 				return in.broken(err)
 			}
-			return marshalJSON(w, http.StatusCreated, in.progress())
+			return g.marshalJSON(w, http.StatusCreated, in.progress())
 		}
 		if err != nil {
 			return in.broken(bodyError(err))

@@ -98,7 +98,7 @@ func (g *Gateway) publishJSON(w http.ResponseWriter, r *http.Request, channel st
 	if err != nil {
 		return err
 	}
-	return answerReceipt(w, receipt)
+	return g.answerReceipt(w, receipt)
 }
 
 func (g *Gateway) publishRaw(w http.ResponseWriter, r *http.Request, channel, media string, d defaults) error {
@@ -114,16 +114,16 @@ func (g *Gateway) publishRaw(w http.ResponseWriter, r *http.Request, channel, me
 	if err != nil {
 		return err
 	}
-	return answerReceipt(w, receipt)
+	return g.answerReceipt(w, receipt)
 }
 
 // answerReceipt answers with 201, or with 200 if nothing had to be stored.
-func answerReceipt(w http.ResponseWriter, receipt broker.Receipt) error {
+func (g *Gateway) answerReceipt(w http.ResponseWriter, receipt broker.Receipt) error {
 	status := http.StatusCreated
 	if receipt.Duplicate {
 		status = http.StatusOK
 	}
-	return marshalJSON(w, status, receipt)
+	return g.marshalJSON(w, status, receipt)
 }
 
 func (g *Gateway) publishArray(w http.ResponseWriter, r *http.Request, channel string, body []byte, d defaults) error {
@@ -181,7 +181,7 @@ func (g *Gateway) publishBatch(w http.ResponseWriter, ctx context.Context, batch
 			status = http.StatusCreated
 		}
 	}
-	return marshalJSON(w, status, struct {
+	return g.marshalJSON(w, status, struct {
 		ID  protocol.ID      `json:"id"`
 		IDs []broker.Receipt `json:"ids"`
 	}{receipts[len(receipts)-1].ID, receipts})
@@ -214,7 +214,7 @@ func (g *Gateway) handleHistory(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return marshalJSON(w, http.StatusOK, page)
+	return g.marshalJSON(w, http.StatusOK, page)
 }
 
 // defaultPage is how many messages a page holds if nobody says.
@@ -269,7 +269,7 @@ func (g *Gateway) handlePurge(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return marshalJSON(w, http.StatusOK, struct {
+	return g.marshalJSON(w, http.StatusOK, struct {
 		ID protocol.ID `json:"id"`
 	}{id})
 }

@@ -54,7 +54,7 @@ func (g *Gateway) servePoll(w http.ResponseWriter, r *http.Request, hello *proto
 	p.body = p.reader.Watermark().Append(p.body)
 	p.body = append(p.body, `"}`...)
 	g.metrics.out[protocol.Poll].bytes.Add(float64(len(p.body)))
-	writeJSON(w, http.StatusOK, p.body)
+	g.writeJSON(w, http.StatusOK, p.body)
 	return nil
 }
 

@@ -75,12 +75,12 @@ func (g *Gateway) giveTime(next http.Handler) http.Handler {
 }
 
 func (g *Gateway) handlePing(w http.ResponseWriter, _ *http.Request) error {
-	return marshalJSON(w, http.StatusOK, g.ping())
+	return g.marshalJSON(w, http.StatusOK, g.ping())
 }
 
 // handleHealth says that the process is alive.
 func (g *Gateway) handleHealth(w http.ResponseWriter, _ *http.Request) error {
-	return marshalJSON(w, http.StatusOK, struct {
+	return g.marshalJSON(w, http.StatusOK, struct {
 		Status string `json:"status"`
 	}{"ok"})
 }

@@ -10,8 +10,8 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/gobwas/ws"
 
@@ -93,6 +93,8 @@ type webSocket struct {
 	conn  net.Conn
 	read  io.Reader
 	stall time.Duration
+
+	closing atomic.Bool // the last has been written
 }
 
 // serve attaches and carries out commands until the connection ends. hello is
@@ -116,12 +118,14 @@ func (c *webSocket) serve(hello *protocol.Hello) {
 	go func() { // waited for below
 		defer close(pumped)
 		end, err := a.pump(ctx, c)
+		a.end(ending{}) // or a command that waits for room would do so for ever
 		if end != nil {
 			c.sayClose(end.code)
 		}
 		c.g.ended(a, err)
 		// The peer answers a close frame with its own; if it does not, this ends the reading.
-		_ = c.conn.SetReadDeadline(time.Now().Add(closeTimeout))
+		c.closing.Store(true)
+		c.awaitNext()
 	}()
 	c.readCommands(ctx, a)
 	// Nobody reads any more, so what is still being written must not wait for its peer.
@@ -215,77 +219,6 @@ func isNetError(err error) bool {
 	return !violation && !refusal // whatever else a connection, or TLS on it, may say
 }
 
-// readMessage reads one text message, and answers pings on the way, through a
-// if there is one. The message is the caller's.
-func (c *webSocket) readMessage(a *attachment) ([]byte, error) {
-	var message []byte
-	state := ws.StateServerSide
-	for {
-		h, err := ws.ReadHeader(c.read)
-		if err == nil {
-			err = ws.CheckHeader(h, state)
-		} else if !errors.Is(err, ws.ErrHeaderLengthMSB) {
-			return nil, err
-		}
-		if err != nil {
-			return nil, &closeError{code: int(ws.StatusProtocolError), text: err.Error()}
-		}
-		if h.OpCode == ws.OpBinary {
-			return nil, &closeError{code: int(ws.StatusUnsupportedData), text: "a binary message"}
-		}
-		if limit := c.g.options.Limits.Frame; !h.OpCode.IsControl() && h.Length > int64(limit-len(message)) {
-			c.g.metrics.refused.WithLabelValues("frame").Inc()
-			return nil, protocol.Errorf(protocol.TooLarge, "the frame is over the limit of %d bytes", limit)
-		}
-		start := len(message)
-		payload := append(message, make([]byte, h.Length)...)
-		part := payload[start:]
-		if _, err := io.ReadFull(c.read, part); err != nil {
-			return nil, err
-		}
-		ws.Cipher(part, h.Mask, 0)
-		if h.OpCode.IsControl() {
-			if err := c.control(a, h.OpCode, part); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		message = payload
-		if h.Fin {
-			if !utf8.Valid(message) {
-				return nil, &closeError{code: int(ws.StatusInvalidFramePayloadData), text: "a text message that is not UTF-8"}
-			}
-			c.g.metrics.bytesIn.Add(float64(len(message)))
-			return message, nil
-		}
-		state = state.Set(ws.StateFragmented)
-	}
-}
-
-func (c *webSocket) control(a *attachment, op ws.OpCode, payload []byte) error {
-	switch op {
-	case ws.OpClose:
-		code := ws.StatusNormalClosure
-		if len(payload) > 0 {
-			var reason string
-			code, reason = ws.ParseCloseFrameData(payload)
-			if len(payload) == 1 || ws.CheckCloseFrameData(code, reason) != nil {
-				code = ws.StatusProtocolError
-			}
-		}
-		return &closeError{code: int(code), text: "closed by the peer", peer: true}
-	case ws.OpPing:
-		pong := appendFrame(nil, ws.OpPong, payload)
-		if a != nil {
-			a.owe(owed{raw: pong})
-			return nil
-		}
-		return c.write(pong)
-	default:
-		return nil // a pong that nobody asked for (RFC 6455, section 5.5.3)
-	}
-}
-
 // refuse answers what could not be attached. Nothing else writes to the connection.
 func (c *webSocket) refuse(err error) {
 	if isNetError(err) {
@@ -331,21 +264,4 @@ func (c *webSocket) write(p []byte) error {
 		}
 	}
 	return nil
-}
-
-func appendTextFrame(b []byte, w protocol.Wire) []byte { return appendFrame(b, ws.OpText, w.JSON()) }
-
-// appendFrame appends an unmasked frame in one piece (RFC 6455, section 5.2).
-func appendFrame(b []byte, op ws.OpCode, payload []byte) []byte {
-	const fin = 0x80
-	b = append(b, fin|byte(op))
-	switch n := len(payload); {
-	case n < 126:
-		b = append(b, byte(n))
-	case n < 1<<16:
-		b = append(b, 126, byte(n>>8), byte(n))
-	default:
-		b = append(b, 127, 0, 0, 0, 0, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
-	}
-	return append(b, payload...)
 }

@@ -1,0 +1,141 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+
+	"github.com/fairlead/fairlead/protocol"
+)
+
+// readBytes is how much of a frame is read at a time: memory follows the bytes
+// that come, not the length that a header announces.
+const readBytes = 16 << 10
+
+// readMessage reads one text message, and answers pings on the way, through a
+// if there is one. The message is the caller's. Between messages it waits as
+// long as it takes; a message that has begun may stand still as long as a body.
+func (c *webSocket) readMessage(a *attachment) ([]byte, error) {
+	var message []byte
+	state := ws.StateServerSide
+	for {
+		h, err := c.readHeader(state, len(message))
+		if err != nil {
+			return nil, err
+		}
+		start := len(message)
+		if message, err = c.readPayload(message, h); err != nil {
+			return nil, err
+		}
+		switch {
+		case h.OpCode.IsControl():
+			if err := c.control(a, h.OpCode, message[start:]); err != nil {
+				return nil, err
+			}
+			message = message[:start]
+			if start == 0 {
+				c.awaitNext()
+			}
+		case !h.Fin:
+			state = state.Set(ws.StateFragmented)
+		case !utf8.Valid(message):
+			return nil, &closeError{code: int(ws.StatusInvalidFramePayloadData), text: "a text message that is not UTF-8"}
+		default:
+			c.awaitNext()
+			c.g.metrics.bytesIn.Add(float64(len(message)))
+			return message, nil
+		}
+	}
+}
+
+// readHeader reads a frame's header and checks it, given the bytes of its message so far.
+func (c *webSocket) readHeader(state ws.State, sofar int) (ws.Header, error) {
+	h, err := ws.ReadHeader(c.read)
+	if err == nil {
+		err = ws.CheckHeader(h, state)
+	} else if !errors.Is(err, ws.ErrHeaderLengthMSB) {
+		return h, err
+	}
+	if err != nil {
+		return h, &closeError{code: int(ws.StatusProtocolError), text: err.Error()}
+	}
+	if h.OpCode == ws.OpBinary {
+		return h, &closeError{code: int(ws.StatusUnsupportedData), text: "a binary message"}
+	}
+	if limit := c.g.options.Limits.Frame; !h.OpCode.IsControl() && h.Length > int64(limit-sofar) {
+		c.g.metrics.refused.WithLabelValues("frame").Inc()
+		return h, protocol.Errorf(protocol.TooLarge, "the frame is over the limit of %d bytes", limit)
+	}
+	return h, nil
+}
+
+// readPayload appends a frame's payload to message, unmasked.
+func (c *webSocket) readPayload(message []byte, h ws.Header) ([]byte, error) {
+	start := len(message)
+	for left := int(h.Length); left > 0; {
+		n := min(left, readBytes)
+		message = append(message, make([]byte, n)...)
+		if err := c.conn.SetReadDeadline(time.Now().Add(c.g.options.Limits.BodyStall)); err != nil {
+			return nil, err
+		}
+		if _, err := io.ReadFull(c.read, message[len(message)-n:]); err != nil {
+			return nil, err
+		}
+		left -= n
+	}
+	ws.Cipher(message[start:], h.Mask, 0)
+	return message, nil
+}
+
+// awaitNext gives the peer all the time that it wants for its next message, or
+// little if it only has to close.
+func (c *webSocket) awaitNext() {
+	_ = c.conn.SetReadDeadline(time.Time{}) // fails only with the connection
+	if c.closing.Load() {
+		_ = c.conn.SetReadDeadline(time.Now().Add(closeTimeout))
+	}
+}
+
+func (c *webSocket) control(a *attachment, op ws.OpCode, payload []byte) error {
+	switch op {
+	case ws.OpClose:
+		code := ws.StatusNormalClosure
+		if len(payload) > 0 {
+			var reason string
+			code, reason = ws.ParseCloseFrameData(payload)
+			if len(payload) == 1 || ws.CheckCloseFrameData(code, reason) != nil {
+				code = ws.StatusProtocolError
+			}
+		}
+		return &closeError{code: int(code), text: "closed by the peer", peer: true}
+	case ws.OpPing:
+		pong := appendFrame(nil, ws.OpPong, payload)
+		if a != nil {
+			a.owe(owed{raw: pong})
+			return nil
+		}
+		return c.write(pong)
+	default:
+		return nil // a pong that nobody asked for (RFC 6455, section 5.5.3)
+	}
+}
+
+func appendTextFrame(b []byte, w protocol.Wire) []byte { return appendFrame(b, ws.OpText, w.JSON()) }
+
+// appendFrame appends an unmasked frame in one piece (RFC 6455, section 5.2).
+func appendFrame(b []byte, op ws.OpCode, payload []byte) []byte {
+	const fin = 0x80
+	b = append(b, fin|byte(op))
+	switch n := len(payload); {
+	case n < 126:
+		b = append(b, byte(n))
+	case n < 1<<16:
+		b = append(b, 126, byte(n>>8), byte(n))
+	default:
+		b = append(b, 127, 0, 0, 0, 0, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+	}
+	return append(b, payload...)
+}

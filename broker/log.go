@@ -20,8 +20,10 @@ const readTimeout = 10 * time.Second
 const maxFilters = 100
 
 // slot waits for the right to read the stored log in the caller's goroutine,
-// and returns what gives it back.
+// at most as long as a read takes, and returns what gives it back.
 func (c *catchUps) slot(ctx context.Context) (release func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
 	select {
 	case c.slots <- struct{}{}:
 		return func() { <-c.slots }, nil
@@ -62,8 +64,12 @@ func (b *Broker) read(ctx context.Context, filters []string, from uint64, limit,
 	return f.part, nil
 }
 
-// fetchMessages is how many messages JetStream is asked for at a time, at most.
-const fetchMessages = 64
+// How many messages JetStream is asked for at first, when their size is not
+// known, and at a time, at most.
+const (
+	firstMessages = 2
+	fetchMessages = 64
+)
 
 // fetching is a read under way.
 type fetching struct {
@@ -72,18 +78,17 @@ type fetching struct {
 	consumer jetstream.Consumer
 	got      uint64 // messages, also those that are none of a channel: the consumer's sequence
 	size     int    // of the entries
+	skipped  int    // bytes of what is none of a channel
 }
 
 // fitting is how many messages to ask for, so that about that many bytes come
 // in all: what comes beyond them was read in vain.
 func (f *fetching) fitting(bytes int) int {
-	messages, size := len(f.entries), f.size
-	if messages == 0 {
-		f.b.tail.mu.RLock()
-		messages, size = len(f.b.tail.all.entries), f.b.tail.bytes
-		f.b.tail.mu.RUnlock()
+	if f.got == 0 {
+		return firstMessages
 	}
-	return min(max((bytes-f.size)/max(size/max(messages, 1), 1), 1), fetchMessages)
+	average := max((f.size+f.skipped)/int(f.got), entryOverhead)
+	return min((bytes-f.size)/average+1, fetchMessages)
 }
 
 // fetch gets up to n messages more, and keeps them until they have that many bytes.
@@ -110,6 +115,8 @@ func (f *fetching) fetch(ctx context.Context, n, bytes int) error {
 		if e, ok := f.b.entry(record{meta.Sequence.Stream, meta.Timestamp, msg.Subject(), msg.Headers(), msg.Data()}); ok {
 			f.entries = append(f.entries, e)
 			f.size += e.size()
+		} else {
+			f.skipped += len(msg.Data())
 		}
 	}
 	if err := batch.Error(); err != nil {

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -145,5 +146,61 @@ func TestAStartDoesNotAskAboutEachHole(t *testing.T) {
 		if s := b.Stats(); s.CatchUpsFromLog > 0 {
 			t.Error("they were not served from the tail")
 		}
+	})
+}
+
+// Of messages that are larger than a step, each is fetched about once, whatever
+// the tail has.
+func TestCatchingUpOverLargeMessagesFetchesLittleInVain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := open(t, Options{TailBytes: 1})
+		const messages, size = 64, 200 << 10
+		for range messages {
+			publish(t, b, "a", strings.Repeat("x", size))
+		}
+		fill(t, b, 1, "b")
+		synctest.Wait()
+		before := b.reading.Stats().InBytes
+		r := newReader(t, b)
+		subscribe(t, r, "a", earliest())
+		equal(t, "messages", collect(t, r, messages), sequence(1, messages, 1))
+		if in := b.reading.Stats().InBytes - before; in > 5*messages*size/2 {
+			t.Errorf("%d KiB were fetched for %d KiB", in>>10, messages*size>>10)
+		}
+	})
+}
+
+func TestCatchingUpOverSmallMessagesFetchesManyAtATime(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := open(t, Options{TailBytes: 1})
+		fill(t, b, batchMessages, "a")
+		synctest.Wait()
+		before := b.reading.Stats().OutMsgs
+		r := newReader(t, b)
+		subscribe(t, r, "a", earliest())
+		equal(t, "messages", collect(t, r, batchMessages), sequence(1, batchMessages, 1))
+		if out := b.reading.Stats().OutMsgs - before; out > 20 {
+			t.Errorf("%d questions were asked", out)
+		}
+	})
+}
+
+// A caller without a deadline does not wait forever behind reads that hang.
+func TestAReadWaitsForItsTurnForALimitedTime(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := open(t, Options{TailBytes: 1, CatchUps: 1})
+		fill(t, b, 10, "a")
+		synctest.Wait()
+		release, err := b.catchUps.slot(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		_, err = b.History(t.Context(), "a", protocol.Range{}, 5)
+		if err == nil || protocol.ErrorFrom(err).Code != protocol.Unavailable || time.Since(began) != readTimeout {
+			t.Errorf("got %v after %v, want unavailable after %v", err, time.Since(began), readTimeout)
+		}
+		release()
+		equal(t, "then", describeAll(history(t, b, "a", protocol.Range{}, 5).Messages), sequence(1, 5, 1))
 	})
 }

@@ -3,7 +3,9 @@ package broker
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -166,5 +168,38 @@ func TestABrokerClosesWithReadersAlive(t *testing.T) {
 		behind.TryNext(make([]*Entry, 1))
 		live.Close()
 		behind.Close()
+	})
+}
+
+// However many ask at once, a reader has no more subscriptions than its limit.
+func TestAReaderHasNoMoreSubscriptionsThanItsLimit(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := open(t, Options{})
+		fill(t, b, 2, "c0")
+		r := newReader(t, b)
+		subscribe(t, r, "c0", protocol.Start{})
+		r.SetLimit(10)
+		var refused atomic.Int64
+		var wg sync.WaitGroup
+		for i := range 50 {
+			wg.Go(func() {
+				_, err := r.Subscribe(t.Context(), fmt.Sprintf("d%d", i), protocol.Start{})
+				if err == nil {
+					return
+				}
+				if e := protocol.ErrorFrom(err); e.Code != protocol.RateLimited || !strings.Contains(e.Message, "at most 10") || !strings.Contains(e.Message, "pattern") {
+					t.Errorf("got %v", err)
+				}
+				refused.Add(1)
+			})
+		}
+		wg.Wait()
+		if r.Len() != 10 || refused.Load() != 41 {
+			t.Errorf("%d subscriptions, %d refused, want 10 and 41", r.Len(), refused.Load())
+		}
+		subscribe(t, r, "c0", earliest())
+		equal(t, "the one that was moved", collect(t, r, 2), []string{"1", "2"})
+		r.Unsubscribe("c0")
+		subscribe(t, r, "another", protocol.Start{})
 	})
 }

@@ -353,6 +353,9 @@ func purging(t *testing.T, b *Broker, fromLog bool) {
 		equal(t, c.name, collect(t, c.r, len(c.want)), c.want)
 		quiet(t, c.r)
 	}
+	if n := b.Stats().Behind; n > 0 && !fromLog {
+		t.Errorf("the tail moved past %d readers, by its count", n)
+	}
 }
 
 func TestAReaderThatIsClosedEndsNext(t *testing.T) {

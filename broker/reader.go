@@ -25,6 +25,7 @@ type Reader struct {
 
 	mu      sync.Mutex // guards the following
 	follows []*follow
+	limit   int      // of follows; 0 is none
 	notices []notice // to be handed out before anything else; a few of each follow
 	closed  bool
 
@@ -127,12 +128,33 @@ func (r *Reader) subscribe(ctx context.Context, name string, start protocol.Star
 	return at, nil
 }
 
+// SetLimit makes Subscribe refuse a name that would be one more than n
+// subscriptions; to move one is always allowed, and those that there are stay.
+// 0, as at first, is no limit.
+func (r *Reader) SetLimit(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.limit = n
+}
+
+// full reports that a subscription to name would be one too many. The caller holds mu.
+func (r *Reader) full(name string) error {
+	if r.limit <= 0 || len(r.follows) < r.limit || slices.ContainsFunc(r.follows, func(f *follow) bool { return f.name == name }) {
+		return nil
+	}
+	return protocol.Errorf(protocol.RateLimited, "at most %d subscriptions are allowed: subscribe to a pattern in place of many channels", r.limit)
+}
+
 // follow adds a subscription in place of one with the same name.
 func (r *Reader) follow(s span, notices []notice) error {
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
 		return errGone()
+	}
+	if err := r.full(s.name); err != nil {
+		r.mu.Unlock()
+		return err
 	}
 	waiting := r.settle()
 	r.b.tail.mu.Lock()
@@ -360,7 +382,9 @@ func (r *Reader) take(into []*Entry) (n int, exhausted bool) {
 	for n < len(into) {
 		e, behind := r.first()
 		if behind {
-			r.b.stats.behind.Add(1)
+			if r.pos < t.floor { // or a purge took them
+				r.b.stats.behind.Add(1)
+			}
 			for _, f := range r.follows {
 				f.after = max(f.after, r.pos)
 			}

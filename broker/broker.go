@@ -127,11 +127,11 @@ func (b *Broker) open(ctx context.Context) error {
 	if err := b.connect(); err != nil {
 		return err
 	}
-	config, state, err := b.openStream(ctx)
+	epoch, state, err := b.openStream(ctx)
 	if err != nil {
 		return err
 	}
-	b.tail = newTail(config.epoch, b.options.TailBytes)
+	b.tail = newTail(epoch, b.options.TailBytes)
 	b.catchUps = newCatchUps(b, b.options.CatchUps)
 	b.wg.Go(func() { b.catchUps.run(b.background) })
 	if b.follower, err = startFollower(ctx, b, state); err != nil {

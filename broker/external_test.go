@@ -141,6 +141,7 @@ func TestAStreamThatCannotBeServedIsRefused(t *testing.T) {
 	}{
 		"PERSUBJECT": {jetstream.StreamConfig{MaxMsgsPerSubject: 5, AllowAtomicPublish: true}, "no maximum per subject"},
 		"DISCARDNEW": {jetstream.StreamConfig{Discard: jetstream.DiscardNew, AllowAtomicPublish: true}, "discard old"},
+		"MSGTTL":     {jetstream.StreamConfig{AllowMsgTTL: true, AllowAtomicPublish: true}, "no TTL per message"},
 		"NOBATCHES":  {jetstream.StreamConfig{}, "--allow-batch"},
 		"SUBJECTS":   {jetstream.StreamConfig{Subjects: []string{"SUBJECTS.other"}, AllowAtomicPublish: true}, "another stream's name or prefix"},
 	} {
@@ -213,8 +214,11 @@ func servesNothing(t *testing.T, b *Broker) {
 	t.Helper()
 	r := newReader(t, b)
 	for what, do := range map[string]func() error{
-		"publish":      func() error { _, err := b.Publish(t.Context(), Publication{Channel: "a"}); return err },
-		"a batch":      func() error { _, err := b.PublishBatch(t.Context(), []Publication{{Channel: "a"}, {Channel: "a"}}); return err },
+		"publish": func() error { _, err := b.Publish(t.Context(), Publication{Channel: "a"}); return err },
+		"a batch": func() error {
+			_, err := b.PublishBatch(t.Context(), []Publication{{Channel: "a"}, {Channel: "a"}})
+			return err
+		},
 		"purge":        func() error { _, err := b.Purge(t.Context(), "a"); return err },
 		"subscribe":    func() error { _, err := r.Subscribe(t.Context(), "a", protocol.Start{}); return err },
 		"history":      func() error { _, err := b.History(t.Context(), "a", protocol.Range{}, 1); return err },

@@ -84,7 +84,7 @@ func (b *Broker) store(ctx context.Context, m *nats.Msg) (Receipt, error) {
 	for {
 		ack, err := b.publisher.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
 		if err == nil {
-			b.count1(ack.Duplicate)
+			b.countStored(ack.Duplicate)
 			return Receipt{ID: b.id(ack.Sequence), Duplicate: ack.Duplicate}, nil
 		}
 		if !inProcess(err) {
@@ -97,7 +97,7 @@ func (b *Broker) store(ctx context.Context, m *nats.Msg) (Receipt, error) {
 	}
 }
 
-func (b *Broker) count1(duplicate bool) {
+func (b *Broker) countStored(duplicate bool) {
 	if duplicate {
 		b.stats.duplicates.Add(1)
 	} else {
@@ -188,7 +188,7 @@ func (b *Broker) storeAtomically(ctx context.Context, batch []Publication) ([]Re
 	receipts := make([]Receipt, len(batch))
 	for i := range receipts {
 		receipts[i].ID = b.id(ack.Sequence - uint64(len(batch)-1-i))
-		b.count1(false)
+		b.countStored(false)
 	}
 	return receipts, nil
 }

@@ -13,20 +13,15 @@ import (
 	"github.com/fairlead/fairlead/protocol"
 )
 
-// streamConfig is what the broker needs to know of the stream as it is.
-type streamConfig struct {
-	epoch string
-}
-
-// openStream makes sure that the stream is there. The embedded one follows the
+// openStream makes sure that the stream is there, and returns its epoch. The embedded one follows the
 // options; an external one that exists is its operator's.
-func (b *Broker) openStream(ctx context.Context) (streamConfig, jetstream.StreamState, error) {
+func (b *Broker) openStream(ctx context.Context) (epoch string, state jetstream.StreamState, err error) {
 	stream, err := b.ensureStream(ctx)
 	if err != nil {
-		return streamConfig{}, jetstream.StreamState{}, fmt.Errorf("broker: open stream %s: %w", b.options.Stream, err)
+		return "", jetstream.StreamState{}, fmt.Errorf("broker: open stream %s: %w", b.options.Stream, err)
 	}
 	info := stream.CachedInfo()
-	return streamConfig{epoch: epochOf(info.Created)}, countedFromOne(info.State), nil
+	return epochOf(info.Created), countedFromOne(info.State), nil
 }
 
 // epochOf is the identity of a stream created at that time (PROTOCOL.md 1.2).
@@ -65,8 +60,8 @@ func (b *Broker) ensureStream(ctx context.Context) (jetstream.Stream, error) {
 	switch {
 	case !slices.Contains(have.Subjects, want.Subjects[0]):
 		return nil, fmt.Errorf("it has the subjects %q, not %q: give another stream's name or prefix", have.Subjects, want.Subjects[0])
-	case have.MaxMsgsPerSubject > 0 || have.Discard != jetstream.DiscardOld || have.Retention != jetstream.LimitsPolicy:
-		return nil, errors.New("it does not keep its messages by age and bytes alone (limits retention, discard old, no maximum per subject): clients could miss messages without being told")
+	case have.MaxMsgsPerSubject > 0 || have.Discard != jetstream.DiscardOld || have.Retention != jetstream.LimitsPolicy || have.AllowMsgTTL:
+		return nil, errors.New("it does not keep its messages by age and bytes alone (limits retention, discard old, no maximum per subject, no TTL per message): clients could miss messages without being told")
 	case !have.AllowAtomicPublish:
 		return nil, errors.New("it does not allow atomic publishing: enable it with nats stream edit --allow-batch")
 	}

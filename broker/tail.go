@@ -149,10 +149,7 @@ func (t *tail) evict() {
 	t.all.pop()
 	t.bytes -= e.size()
 	t.floor = e.Seq
-	w := t.channels[e.Channel]
-	if w == nil {
-		return // purged, and nothing came after it
-	}
+	w := t.channels[e.Channel] // it is there: if e was purged, it has at least the mark
 	for _, p := range t.matching(w) {
 		if len(p.entries) > 0 && p.entries[0] == e {
 			p.pop()

@@ -1,6 +1,7 @@
 package fairlead
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/fairlead/fairlead/protocol"
@@ -14,6 +15,7 @@ type places map[string]*place
 type place struct {
 	start protocol.Start  // what was asked for, until a welcome says where that is
 	after protocol.Cursor // nil: not known yet
+	began protocol.Cursor // what after was when this attachment began; nil: not known yet
 }
 
 func newPlaces(channels map[string]protocol.Start) places {
@@ -27,11 +29,13 @@ func newPlaces(channels map[string]protocol.Start) places {
 	return p
 }
 
-// starts are what to ask the server for, to go on where the cursors are.
+// starts are what to ask the server for, to go on where the cursors are: there
+// the next attachment begins.
 func (p places) starts() map[string]protocol.Start {
 	starts := make(map[string]protocol.Start, len(p))
 	for pattern, place := range p {
 		starts[pattern] = place.start
+		place.began = place.after
 		if place.after != nil {
 			after := place.after
 			starts[pattern] = protocol.Start{After: &after}
@@ -44,21 +48,25 @@ func (p places) starts() map[string]protocol.Start {
 func (p places) welcome(channels map[string]protocol.After) {
 	for pattern, served := range channels {
 		if place := p[pattern]; place != nil && place.after == nil {
-			place.after = served.After
+			place.after, place.began = served.After, served.After
 		}
 	}
 }
 
 // message moves the cursors past the message, and tells whether it is to be
 // delivered: whether it is after the cursor of a subscription that it matches.
-func (p places) message(m *Message) (deliver bool) {
+func (p places) message(m *Message) (deliver bool) { return p.pass(m.Channel, m.ID) }
+
+// pass moves forward to id the cursors of the subscriptions that match the
+// channel, and tells whether it moved any.
+func (p places) pass(channel string, id protocol.ID) (moved bool) {
 	for pattern, place := range p {
-		if matches(pattern, m.Channel) && isAfter(m.ID, place.after) {
-			place.after = protocol.Cursor{m.ID}
-			deliver = true
+		if matches(pattern, channel) && isAfter(id, place.after) {
+			place.after = protocol.Cursor{id}
+			moved = true
 		}
 	}
-	return deliver
+	return moved
 }
 
 // beat moves the cursors up to id: everything before it has been sent.
@@ -70,10 +78,18 @@ func (p places) beat(id protocol.ID) {
 	}
 }
 
-// gap moves one cursor over the gap, back as well, and tells whether there is such a one.
-func (p places) gap(g *protocol.Gap) bool {
+// gap moves the cursors over the gap, and tells whether it is to be told: whether it moved any.
+func (p places) gap(g *protocol.Gap) (tell bool) {
+	if g.Reason == protocol.GapPurged { // of a channel, as a message is: a place in the log
+		return p.pass(g.Channel, g.To)
+	}
 	place := p[g.Channel]
 	if place == nil {
+		return false
+	}
+	// Another attachment may have told of it before, and the cursor be where it is on account of that.
+	begins := place.began != nil && slices.Equal(g.From, place.began)
+	if !begins && place.after != nil && !isAfter(g.To, place.after) {
 		return false
 	}
 	place.after = protocol.Cursor{g.To}

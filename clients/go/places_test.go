@@ -108,7 +108,7 @@ func TestBeatsMoveCursorsUpAndGapsMoveThemAnywhere(t *testing.T) {
 	want("a-5")
 	p.beat(id(t, "a-8"))
 	want("a-8")
-	if !p.gap(&protocol.Gap{Channel: "chat.1", To: id(t, "b-2")}) {
+	if !p.gap(&protocol.Gap{Channel: "chat.1", From: cursor(t, "a-5"), To: id(t, "b-2")}) {
 		t.Error("the gap is nobody's")
 	}
 	want("b-2")
@@ -118,5 +118,48 @@ func TestBeatsMoveCursorsUpAndGapsMoveThemAnywhere(t *testing.T) {
 	want("b-2")
 	if start := p.starts()["chat.1"]; start.After == nil || start.After.String() != "b-2" || start.Last != 0 {
 		t.Errorf("goes on from %+v", start)
+	}
+}
+
+func TestAPurgeMovesTheCursorsThatMatchForwardAndIsToldOnce(t *testing.T) {
+	p := newPlaces(map[string]protocol.Start{"chat.*": {}, "chat.1": {}, "chat.2": {}})
+	p["chat.*"].after, p["chat.1"].after, p["chat.2"].after = cursor(t, "a-5"), cursor(t, "a-9"), cursor(t, "a-1")
+	purge := &protocol.Gap{Channel: "chat.1", From: protocol.Cursor{}, To: id(t, "a-7"), Reason: protocol.GapPurged}
+	for i, want := range []bool{true, false, false} {
+		p.starts() // attached again
+		if got := p.gap(purge); got != want {
+			t.Errorf("time %d: it is told: %v", i+1, got)
+		}
+	}
+	for pattern, want := range map[string]string{"chat.*": "a-7", "chat.1": "a-9", "chat.2": "a-1"} {
+		if got := p[pattern].after.String(); got != want {
+			t.Errorf("the cursor of %s is %s, want %s", pattern, got, want)
+		}
+	}
+}
+
+func TestAGapMovesACursorBackOnlyFromWhereTheAttachmentBegan(t *testing.T) {
+	for _, c := range []struct {
+		began, now, from, to string
+		told                 bool
+	}{
+		{"a-99", "a-99", "a-99", "a-3", true},
+		{"a-3", "a-5", "a-99", "a-3", false}, // told by the attachment before
+		{"a-3", "a-5", "a-99", "b-0", false},
+		{"a-3", "a-5", "a-3", "b-0", true},
+		{"a-3", "a-5", "a-4", "a-9", true},
+	} {
+		p := newPlaces(map[string]protocol.Start{"chat.*": {}})
+		p["chat.*"].after = cursor(t, c.began)
+		p.starts()
+		p["chat.*"].after = cursor(t, c.now)
+		got := p.gap(&protocol.Gap{Channel: "chat.*", From: cursor(t, c.from), To: id(t, c.to), Reason: protocol.GapAhead})
+		want := c.now
+		if c.told {
+			want = c.to
+		}
+		if after := p["chat.*"].after.String(); got != c.told || after != want {
+			t.Errorf("%+v: told: %v, and the cursor is %s", c, got, after)
+		}
 	}
 }

@@ -252,10 +252,19 @@ func (b *Broker) Ready() error {
 	return b.admit(0)
 }
 
-// admit reports why n bytes may not be published now, or nil.
-func (b *Broker) admit(n int) error {
+// Stale reports that this node serves nothing more before it is restarted,
+// because its stream was replaced or rolled back; or nil.
+func (b *Broker) Stale() error {
 	if b.stale.Load() {
 		return errStale()
+	}
+	return nil
+}
+
+// admit reports why n bytes may not be published now, or nil.
+func (b *Broker) admit(n int) error {
+	if err := b.Stale(); err != nil {
+		return err
 	}
 	return b.disk.admit(n)
 }

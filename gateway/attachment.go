@@ -106,6 +106,7 @@ func (g *Gateway) attach(ctx context.Context, transport protocol.Transport, hell
 	}
 	a.room.L = &a.mu
 	a.reader = g.broker.NewReader(a.wake)
+	a.reader.SetLimit(g.options.Limits.Channels)
 	welcome, err := g.subscribeAll(ctx, a.reader, hello)
 	if err != nil {
 		a.reader.Close()
@@ -223,6 +224,10 @@ func (a *attachment) fill(s *scratch, now time.Time) (next time.Time, end *endin
 	// Not only when there was nothing else to send: messages of one channel
 	// say nothing of how far the others have been served.
 	if !now.Before(a.beatAt) {
+		if err := a.g.broker.Stale(); err != nil {
+			a.fail(err) // it would hear nothing but beats, for ever
+			return now, nil
+		}
 		s.buf = a.encode(s.buf, protocol.Beat(a.reader.Watermark()))
 		a.beatAt = now.Add(a.beat)
 	}

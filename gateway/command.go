@@ -67,12 +67,11 @@ func (g *Gateway) runAttached(ctx context.Context, from caller, c *protocol.Comm
 	}
 	switch c.Op {
 	case protocol.OpSubscribe:
-		if a.reader.Len() >= g.options.Limits.Channels {
-			g.metrics.refused.WithLabelValues("channels").Inc()
-			return nil, protocol.Errorf(protocol.RateLimited, "the attachment has %d channels, the most that are allowed: use a pattern, such as chat.*", a.reader.Len())
-		}
 		at, err := a.reader.SubscribeAnnounced(ctx, c.Channel, c.Start)
 		if err != nil {
+			if protocol.ErrorFrom(err).Code == protocol.RateLimited {
+				g.metrics.refused.WithLabelValues("channels").Inc()
+			}
 			return nil, err
 		}
 		a.wake()

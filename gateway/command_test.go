@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/fairlead/fairlead/broker"
 	"github.com/fairlead/fairlead/protocol"
 )
@@ -208,6 +211,39 @@ func TestCommandsReachAnAttachmentOnAnotherNode(t *testing.T) {
 		t.Errorf("the end: got %v", err)
 	}
 	near.commands(l, `{"op":"bye"}`)[0].wantError(t, "an ended attachment", protocol.Gone)
+}
+
+// A node whose stream is not the one it followed can tell its clients nothing
+// more, and so does not keep them.
+func TestANodeWhoseLogWasReplacedEndsItsAttachments(t *testing.T) {
+	url := startNATS(t)
+	w := serveLoopback(t, openBroker(t, broker.Options{URL: url}), Options{Beat: 100 * time.Millisecond})
+	l := w.attach(protocol.WebSocket, `{"channels":{"a":{}}}`)
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(t.Context(), "FAIRLEAD"); err != nil {
+		t.Fatal(err)
+	}
+	openBroker(t, broker.Options{URL: url}) // makes the stream anew
+	for {
+		switch f := l.next(); f.Op {
+		case "beat", "proof":
+		case "error":
+			if f.Code != string(protocol.Unavailable) {
+				t.Errorf("got %+v, want unavailable", f)
+			}
+			return
+		default:
+			t.Fatalf("got %+v, want the end", f)
+		}
+	}
 }
 
 // A cursor of one node is good on another.

@@ -142,16 +142,17 @@ func TestABadHandshakeIsAProblemAndLeaksNoConnection(t *testing.T) {
 	shake := func(w *world, line, name, value string) *http.Response {
 		conn := w.dial()
 		w.t.Cleanup(func() { _ = conn.Close() })
-		text := line + "\r\nHost: fairlead\r\n"
+		var text strings.Builder
+		text.WriteString(line + "\r\nHost: fairlead\r\n")
 		for n, v := range good {
 			if n == name {
 				v = value
 			}
 			if v != "" {
-				text += n + ": " + v + "\r\n"
+				text.WriteString(n + ": " + v + "\r\n")
 			}
 		}
-		if _, err := io.WriteString(conn, text+"\r\n"); err != nil {
+		if _, err := io.WriteString(conn, text.String()+"\r\n"); err != nil {
 			w.t.Fatal(err)
 		}
 		response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: "GET"})

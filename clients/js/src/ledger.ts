@@ -216,14 +216,13 @@ export class Ledger {
     let affected = false;
     for (const sub of this.#subs) {
       if (sub.phase !== 'live') continue;
-      if (sub.pattern === gap.channel) {
-        if (!moves(gap, sub.at)) continue;
-        sub.at = gap.to;
-        affected = true;
-      } else if (matches(sub.pattern, gap.channel)) {
-        // Of one channel within a pattern: worth telling, but the pattern's other channels are complete.
-        affected = true;
-      }
+      const news =
+        gap.reason === 'purged' // of one channel, at its own place in the log, as a message is
+          ? matches(sub.pattern, gap.channel) && (sub.at === null || isAfter(gap.to, sub.at) === true)
+          : sub.pattern === gap.channel && moves(gap, sub.at);
+      if (!news) continue;
+      sub.at = gap.to;
+      affected = true;
     }
     if (affected) this.#onGap(gap);
   }

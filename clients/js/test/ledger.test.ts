@@ -190,11 +190,15 @@ describe('who gets what', () => {
     assert.equal(gaps.length, 1);
   });
 
-  test('a gap of one channel does not move a pattern past its other channels', () => {
-    const { ledger, gaps, subs: [all] } = live(['c.*', { after: 'a-5' }]);
-    ledger.gap({ channel: 'c.1', from: 'a-5', to: 'a-20', reason: 'purged' });
-    assert.equal(all?.at, 'a-5');
-    assert.equal(gaps.length, 1);
+  test('a purge of one channel moves what matches it forward, as a message would, and is told once', () => {
+    const { ledger, gaps, subs: [all, one, other, ahead] } = live(['c.*', { after: 'a-5' }], ['c.1', { after: 'a-5' }], ['c.2', { after: 'a-5' }], ['c.*', { after: 'a-30' }]);
+    const purge = { channel: 'c.1', from: '0', to: 'a-20', reason: 'purged' } as const;
+    ledger.gap(purge);
+    ledger.gap(purge);
+    assert.deepEqual([all?.at, one?.at, other?.at, ahead?.at], ['a-20', 'a-20', 'a-5', 'a-30']);
+    assert.deepEqual(gaps, [purge]);
+    ledger.gap({ ...purge, to: 'b-40' });
+    assert.deepEqual([all?.at, one?.at], ['a-20', 'a-20']);
   });
 
   test('another epoch without a gap is told as one: never a silent hole', () => {

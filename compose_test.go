@@ -142,7 +142,7 @@ func TestTheProxyConfigurationsAreValid(t *testing.T) {
 	nginx, err := exec.LookPath("nginx")
 	switch {
 	case err == nil:
-	case os.Getenv("FAIRLEAD_FULL") == "1":
+	case os.Getenv("FULL_TESTS") == "1":
 		t.Fatalf("nginx: %v: install it, such as with apt-get install nginx-light", err)
 	default:
 		t.Log("nginx is not installed: the configurations were read, not tried")

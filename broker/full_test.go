@@ -17,12 +17,12 @@ import (
 )
 
 // smallDisk mounts a disk of 32 MiB, or returns "" where that is not allowed:
-// with FAIRLEAD_FULL set, that fails the test.
+// with FULL_TESTS set, that fails the test.
 func smallDisk(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	if err := unix.Mount("fairlead-test", dir, "tmpfs", 0, "size=32m"); err != nil {
-		if os.Getenv("FAIRLEAD_FULL") != "" {
+		if os.Getenv("FULL_TESTS") != "" {
 			t.Fatalf("mount a small disk: %v: run this as root", err)
 		}
 		t.Logf("not run, because no disk can be mounted here: %v", err)

@@ -12,8 +12,7 @@ import (
 
 // handleAttach is the one URL for all transports (PROTOCOL.md 3).
 func (g *Gateway) handleAttach(w http.ResponseWriter, r *http.Request) error {
-	// HTTP/2 has no Upgrade (RFC 9113, section 8.6).
-	upgrade := r.ProtoMajor == 1 && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+	upgrade := strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 	hello, err := g.helloOf(w, r)
 	if err != nil {
 		return err

@@ -64,7 +64,12 @@ func TestADrainGivesEveryAttachmentItsMessagesItsPlaceAndAGoaway(t *testing.T) {
 		w := newWorld(t, Options{}, broker.Options{})
 		l := w.attach(transport, `{"channels":{"a":{}}}`)
 		l.want("proof")
-		id := w.publish("a", 1, 2, 3)
+		var want []string
+		id := ""
+		for range 50 { // more than is written at a time
+			id = w.publish("a", strings.Repeat("x", 2000))
+			want = append(want, "message")
+		}
 		wait := w.drainMeanwhile(t.Context())
 		synctest.Wait()
 		var got []string
@@ -81,7 +86,7 @@ func TestADrainGivesEveryAttachmentItsMessagesItsPlaceAndAGoaway(t *testing.T) {
 				break
 			}
 		}
-		equal(t, "before the end", got, []string{"message", "message", "message", "beat", "goaway"})
+		equal(t, "before the end", got, append(want, "beat", "goaway"))
 		if transport == protocol.WebSocket {
 			l.wantClose(1012)
 		} else if err := l.wantEnd(); !isEnd(err) {
@@ -172,9 +177,10 @@ func TestADrainEndsWithItsContext(t *testing.T) {
 
 // An attachment that is made at the moment when a drain begins is refused, or told to go.
 func TestADrainMissesNobody(t *testing.T) {
-	for range 20 {
+	for round := range 30 {
 		w := newRealWorld(t, Options{}, broker.Options{TailBytes: 1 << 10})
 		var wg sync.WaitGroup
+		some := make(chan struct{}, 200)
 		for i := range 4 {
 			wg.Go(func() {
 				for range 50 {
@@ -186,8 +192,12 @@ func TestADrainMissesNobody(t *testing.T) {
 					if i < 2 {
 						_ = response.Body.Close()
 					}
+					some <- struct{}{}
 				}
 			})
+		}
+		for range 3 + round%7 {
+			<-some
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		if err := w.g.Drain(ctx); err != nil {

@@ -106,7 +106,7 @@ func (g *Gateway) beat(asked int64) time.Duration {
 	if asked == 0 {
 		return g.options.Beat
 	}
-	return min(max(time.Duration(min(asked, maxBeat.Milliseconds()))*time.Millisecond, minBeat), maxBeat)
+	return max(time.Duration(min(asked, maxBeat.Milliseconds()))*time.Millisecond, minBeat)
 }
 
 // enter counts something that a drain has to wait for, unless that has begun.
@@ -193,8 +193,7 @@ func (g *Gateway) Drain(ctx context.Context) error {
 // sayGoodbye sends the goaways, a few at a time, at an even rate over the window.
 func (g *Gateway) sayGoodbye(ctx context.Context, leaving []*attachment) {
 	const steps = 50
-	window := g.options.DrainWindow
-	ticker := time.NewTicker(max(window/steps, time.Millisecond))
+	ticker := time.NewTicker(max(g.options.DrainWindow/steps, time.Millisecond))
 	defer ticker.Stop()
 	for i := range steps {
 		from, to := len(leaving)*i/steps, len(leaving)*(i+1)/steps
@@ -207,8 +206,7 @@ func (g *Gateway) sayGoodbye(ctx context.Context, leaving []*attachment) {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			window = 0 // no time left: all at once
-			for _, a := range leaving[to:] {
+			for _, a := range leaving[to:] { // no time left: all at once
 				a.goAway("drain")
 			}
 			return

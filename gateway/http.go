@@ -116,7 +116,7 @@ func (g *Gateway) write(w http.ResponseWriter, status int, body []byte) {
 // body is the request's body as it comes. It fails with os.ErrDeadlineExceeded
 // when it stands still for longer than the limit.
 func (g *Gateway) body(w http.ResponseWriter, r *http.Request) io.Reader {
-	return &stallReader{r: r.Body, control: http.NewResponseController(w), limits: &g.options.Limits, count: g.metrics.bytesIn.Add}
+	return &stallReader{r: r.Body, control: http.NewResponseController(w), stall: g.options.Limits.BodyStall, count: g.metrics.bytesIn.Add}
 }
 
 // checkEncoding reports that the body is compressed.
@@ -160,17 +160,12 @@ func bodyError(err error) error {
 type stallReader struct {
 	r       io.Reader
 	control *http.ResponseController
-	limits  *Limits
+	stall   time.Duration
 	count   func(float64)
 }
 
 func (s *stallReader) Read(p []byte) (int, error) {
-	now := time.Now()
-	if err := s.control.SetReadDeadline(now.Add(s.limits.BodyStall)); err != nil {
-		return 0, err
-	}
-	// The time for the answer begins when the body, which may take hours, has come.
-	if err := s.control.SetWriteDeadline(now.Add(s.limits.BodyStall + s.limits.WriteStall)); err != nil {
+	if err := s.control.SetReadDeadline(time.Now().Add(s.stall)); err != nil {
 		return 0, err
 	}
 	n, err := s.r.Read(p)

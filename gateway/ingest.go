@@ -143,7 +143,6 @@ func (in *ingestion) finishLines() error {
 	if err != nil {
 		return describe(in.stored, err)
 	}
-	publication.Payload = bytes.Clone(publication.Payload)
 	in.line = in.line[:0]
 	return in.store(publication)
 }

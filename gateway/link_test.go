@@ -392,6 +392,12 @@ func (l *link) wantClose(code int) {
 		l.w.t.Errorf("got %v, want the close code %d", err, code)
 	}
 	_ = ws.WriteFrame(l.conn, ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusCode(code), "")))) // the server may have gone already
+	l.wantNothing()
+}
+
+// wantNothing checks that the connection ends without another byte.
+func (l *link) wantNothing() {
+	l.w.t.Helper()
 	if n, err := l.conn.Read(make([]byte, 1)); err == nil {
 		l.w.t.Errorf("%d bytes came after the close frame", n)
 	}

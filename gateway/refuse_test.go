@@ -130,6 +130,11 @@ func TestBodiesOverTheLimitAreRefused(t *testing.T) {
 				w.call(r).wantProblem(t, fmt.Sprintf("%s %s chunked %v", c.path, c.media, chunked), protocol.TooLarge)
 			}
 		}
+		began := time.Now()
+		a := w.rawCall("POST /v1/channels/a/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n")
+		if a.wantProblem(t, "one that is announced", protocol.TooLarge); time.Since(began) > 0 {
+			t.Errorf("it was waited for for %v", time.Since(began))
+		}
 		if a := w.call(poster("a", "text/plain", strings.Repeat("x", 1000))); a.status != 201 {
 			t.Errorf("as much as is allowed: got %d %s", a.status, a.body)
 		}

@@ -35,6 +35,7 @@ func (g *Gateway) serveWebSocket(w http.ResponseWriter, r *http.Request, hello *
 	if err := g.enter(); err != nil {
 		return err
 	}
+	r.Header["Connection"] = []string{"Upgrade"} // the upgrader would look at the first line only
 	conn, rw, _, err := upgrader.Upgrade(r, w)
 	if err != nil { // it has been answered
 		g.wg.Done()
@@ -94,7 +95,7 @@ type webSocket struct {
 	read  io.Reader
 	stall time.Duration
 
-	closing atomic.Bool // the last has been written
+	by atomic.Pointer[time.Time] // reading ends then, whatever comes; nil while there is no such time
 }
 
 // serve attaches and carries out commands until the connection ends. hello is
@@ -124,8 +125,7 @@ func (c *webSocket) serve(hello *protocol.Hello) {
 		}
 		c.g.ended(a, err)
 		// The peer answers a close frame with its own; if it does not, this ends the reading.
-		c.closing.Store(true)
-		c.awaitNext()
+		c.readBy(closeTimeout)
 	}()
 	c.readCommands(ctx, a)
 	// Nobody reads any more, so what is still being written must not wait for its peer.
@@ -136,9 +136,7 @@ func (c *webSocket) serve(hello *protocol.Hello) {
 
 // readHello reads the first frame.
 func (c *webSocket) readHello() (*protocol.Hello, error) {
-	if err := c.conn.SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
-		return nil, err
-	}
+	c.readBy(helloTimeout)
 	m, err := c.readMessage(nil)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, protocol.Errorf(protocol.Timeout, "no hello came within %v", helloTimeout)
@@ -146,9 +144,8 @@ func (c *webSocket) readHello() (*protocol.Hello, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.conn.SetReadDeadline(time.Time{}); err != nil {
-		return nil, err
-	}
+	c.by.Store(nil)
+	c.allow(0)
 	return protocol.ParseHello(m)
 }
 
@@ -190,7 +187,7 @@ func (c *webSocket) endWith(a *attachment, err error) {
 
 // awaitClose reads on until the peer's close frame, so that what is written last is not cut off by a reset.
 func (c *webSocket) awaitClose(a *attachment) {
-	_ = c.conn.SetReadDeadline(time.Now().Add(closeTimeout))
+	c.readBy(closeTimeout)
 	for {
 		if _, err := c.readMessage(a); err != nil && (isNetError(err) || isPeersClose(err)) {
 			return

@@ -37,14 +37,14 @@ func (c *webSocket) readMessage(a *attachment) ([]byte, error) {
 			}
 			message = message[:start]
 			if start == 0 {
-				c.awaitNext()
+				c.allow(0)
 			}
 		case !h.Fin:
 			state = state.Set(ws.StateFragmented)
 		case !utf8.Valid(message):
 			return nil, &closeError{code: int(ws.StatusInvalidFramePayloadData), text: "a text message that is not UTF-8"}
 		default:
-			c.awaitNext()
+			c.allow(0)
 			c.g.metrics.bytesIn.Add(float64(len(message)))
 			return message, nil
 		}
@@ -78,9 +78,7 @@ func (c *webSocket) readPayload(message []byte, h ws.Header) ([]byte, error) {
 	for left := int(h.Length); left > 0; {
 		n := min(left, readBytes)
 		message = append(message, make([]byte, n)...)
-		if err := c.conn.SetReadDeadline(time.Now().Add(c.g.options.Limits.BodyStall)); err != nil {
-			return nil, err
-		}
+		c.allow(c.g.options.Limits.BodyStall)
 		if _, err := io.ReadFull(c.read, message[len(message)-n:]); err != nil {
 			return nil, err
 		}
@@ -90,13 +88,25 @@ func (c *webSocket) readPayload(message []byte, h ws.Header) ([]byte, error) {
 	return message, nil
 }
 
-// awaitNext gives the peer all the time that it wants for its next message, or
-// little if it only has to close.
-func (c *webSocket) awaitNext() {
-	_ = c.conn.SetReadDeadline(time.Time{}) // fails only with the connection
-	if c.closing.Load() {
-		_ = c.conn.SetReadDeadline(time.Now().Add(closeTimeout))
+// allow gives the next read so much time, or with 0 as much as it takes, but
+// not more than readBy has left.
+func (c *webSocket) allow(d time.Duration) {
+	var at time.Time
+	if d > 0 {
+		at = time.Now().Add(d)
 	}
+	_ = c.conn.SetReadDeadline(at) // fails only with the connection
+	// After that: readBy may be called meanwhile.
+	if by := c.by.Load(); by != nil && (d == 0 || by.Before(at)) {
+		_ = c.conn.SetReadDeadline(*by)
+	}
+}
+
+// readBy ends reading after d, whatever the peer sends until then.
+func (c *webSocket) readBy(d time.Duration) {
+	at := time.Now().Add(d)
+	c.by.Store(&at)
+	_ = c.conn.SetReadDeadline(at)
 }
 
 func (c *webSocket) control(a *attachment, op ws.OpCode, payload []byte) error {

@@ -77,9 +77,16 @@ func TestWebSocketPeersThatBreakTheRulesAreClosedWithTheCodeThatSaysSo(t *testin
 							t.Errorf("got %s", f.raw)
 						}
 					}
+					if !strings.HasPrefix(name, "close") {
+						l.wantClose(c.code)
+						return
+					}
 					began := time.Now()
-					l.wantClose(c.code)
-					if strings.HasPrefix(name, "close") && time.Since(began) > 0 {
+					var close closed
+					if err := l.wantEnd(); !errors.As(err, &close) || close.code != c.code {
+						t.Errorf("got %v, want the close code %d", err, c.code)
+					}
+					if l.wantNothing(); time.Since(began) > 0 {
 						t.Errorf("the connection ended %v after the peer's close frame, want at once", time.Since(began))
 					}
 				})
@@ -137,6 +144,64 @@ func TestAWebSocketMustSayHello(t *testing.T) {
 	}
 }
 
+// Whoever is closed, or has to say hello, cannot put that off by talking.
+func TestTalkingDoesNotPutOffTheEnd(t *testing.T) {
+	ping := ws.MustCompileFrame(ws.MaskFrame(ws.NewPingFrame(nil)))
+	text := ws.MustCompileFrame(ws.MaskFrame(ws.NewTextFrame([]byte(`{"op":"ping"}`))))
+	for name, c := range map[string]struct {
+		first, then []byte
+		hello       bool
+		want        time.Duration
+	}{
+		"pings before hello":      {ping, ping, false, helloTimeout + closeTimeout},
+		"a hello in small pieces": {text[:7], text[7:8], false, helloTimeout + closeTimeout},
+		"after a bad hello":       {text, text, false, closeTimeout},
+		"after a bad frame":       {[]byte{0x83, 0x80, 0, 0, 0, 0}, text, true, closeTimeout},
+		"after bye":               {ws.MustCompileFrame(ws.MaskFrame(ws.NewTextFrame([]byte(`{"op":"bye"}`)))), text, true, closeTimeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t, Options{}, broker.Options{})
+				l := w.dialWebSocket("/v1/attach")
+				if c.hello {
+					l.sendText(`{"op":"hello","channels":{}}`)
+					l.want("welcome")
+				}
+				began := time.Now()
+				var wg sync.WaitGroup
+				wg.Go(func() { _, _ = io.Copy(io.Discard, l.conn) })
+				_, err := l.conn.Write(c.first)
+				for err == nil && time.Since(began) < time.Minute {
+					time.Sleep(time.Second)
+					_, err = l.conn.Write(c.then)
+				}
+				if took := time.Since(began); took > c.want+time.Second {
+					t.Errorf("the connection ended after %v, want %v", took, c.want)
+				}
+				l.hangUp()
+				wg.Wait()
+			})
+		})
+	}
+}
+
+// A peer that broke the rules and reads nothing is not waited for.
+func TestAPeerThatDoesNotReadItsEndIsCutOff(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, Options{}, broker.Options{})
+		l := w.attach(protocol.WebSocket, `{"channels":{"a":{}}}`)
+		l.want("proof")
+		w.publish("a", strings.Repeat("x", 1000))
+		if _, err := l.conn.Write([]byte{0x83, 0x80, 0, 0, 0, 0}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2*closeTimeout + time.Second)
+		if w.g.attachment(l.welcome.Attachment) != nil {
+			t.Error("it is still attached")
+		}
+	})
+}
+
 func TestABadHandshakeIsAProblemAndLeaksNoConnection(t *testing.T) {
 	good := map[string]string{"Connection": "keep-alive, Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol": "other, fairlead.v1"}
 	shake := func(w *world, line, name, value string) *http.Response {
@@ -167,6 +232,9 @@ func TestABadHandshakeIsAProblemAndLeaksNoConnection(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, Options{}, broker.Options{})
 		const get = "GET /v1/attach HTTP/1.1"
+		if r := shake(w, get, "Connection", "keep-alive\r\nConnection: Upgrade"); r.StatusCode != 101 {
+			t.Errorf("two lines of Connection: got %s", r.Status)
+		}
 		if r := shake(w, get, "", ""); r.StatusCode != 101 || r.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
 			t.Fatalf("a good handshake: got %s", r.Status)
 		}

@@ -3,4 +3,4 @@
 package gateway
 
 // slowdown is by how much less a test does that moves many bytes: the race detector looks at each.
-const slowdown = 4
+const slowdown = 2

@@ -190,6 +190,20 @@ func TestABodyThatStallsIsAnswered(t *testing.T) {
 	}
 }
 
+// A refusal is not held up for ever by a body that nobody wants.
+func TestABodyThatNobodyReadsHoldsNothingUp(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, Options{}, broker.Options{})
+		for line, code := range map[string]protocol.Code{"POST /v1/channels/a..b/messages": protocol.BadRequest, "POST /v1/nothing": protocol.NotFound, "GET /v1/attach?channel=a..b": protocol.BadRequest} {
+			began := time.Now()
+			w.rawCall(line+" HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n").wantProblem(t, line, code)
+			if took := time.Since(began); took > 30*time.Second {
+				t.Errorf("%s: answered after %v", line, took)
+			}
+		}
+	})
+}
+
 // An origin's answer may take hours to stream.
 func TestABodyThatComesSlowlyIsStoredAndAnswered(t *testing.T) {
 	bubble(t, func(t *testing.T) {

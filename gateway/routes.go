@@ -65,11 +65,16 @@ func (g *Gateway) serveClient() http.HandlerFunc {
 	}
 }
 
-// giveTime bounds how long a client may take to take its answer. What streams
-// sets bounds of its own, and so does reading a body.
+// giveTime bounds how long a client may take to take its answer, and to send a
+// body that nobody reads. What streams sets bounds of its own, and so does
+// reading a body.
 func (g *Gateway) giveTime(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(g.options.Limits.WriteStall)) // not supported in some tests
+		now, control := time.Now(), http.NewResponseController(w)
+		_ = control.SetWriteDeadline(now.Add(g.options.Limits.WriteStall)) // not supported in some tests
+		if r.ContentLength != 0 {
+			_ = control.SetReadDeadline(now.Add(g.options.Limits.BodyStall)) // net/http reads what a handler leaves before it answers
+		}
 		next.ServeHTTP(w, r)
 	})
 }

@@ -116,7 +116,7 @@ func (c *webSocket) control(a *attachment, op ws.OpCode, payload []byte) error {
 		if len(payload) > 0 {
 			var reason string
 			code, reason = ws.ParseCloseFrameData(payload)
-			if len(payload) == 1 || ws.CheckCloseFrameData(code, reason) != nil {
+			if ws.CheckCloseFrameData(code, reason) != nil {
 				code = ws.StatusProtocolError
 			}
 		}

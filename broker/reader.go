@@ -369,7 +369,7 @@ func (r *Reader) Wakes() <-chan struct{} { return r.wakes }
 func (r *Reader) CatchingUp() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.fetching
+	return !r.joined && !r.closed // also when it has been read, and not handed out yet
 }
 
 // take hands out entries from the windows in the log's order, and parks the

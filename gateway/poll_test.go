@@ -50,13 +50,13 @@ func TestPollAnswersAtOnceOrAfterItsWait(t *testing.T) {
 func TestARepeatedPollGetsTheSameAgain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, Options{}, broker.Options{})
-		for i := range 2500 {
+		for i := range 1500 {
 			w.publish("a", i)
 		}
 		synctest.Wait()
 		cursor := "0"
 		var got []string
-		for len(got) < 2500 {
+		for len(got) < 1500 {
 			first, again := w.call(polling("channel=a&after="+cursor)), w.call(polling("channel=a&after="+cursor))
 			if first.body != again.body {
 				t.Fatalf("after %s: the same poll had two answers", cursor)

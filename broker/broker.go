@@ -72,9 +72,10 @@ func (o Options) withDefaults() Options {
 
 // A Broker is this node's view of the log.
 type Broker struct {
-	options Options
-	node    string
-	log     *slog.Logger
+	options  Options
+	node     string
+	identity string // of the stream, beyond what its epoch tells
+	log      *slog.Logger
 
 	lock   *flock.Flock // of the data directory; nil with an external NATS
 	server *embedded    // nil with an external NATS
@@ -234,6 +235,11 @@ func (b *Broker) Node() string { return b.node }
 
 // Epoch is the identity of the stream.
 func (b *Broker) Epoch() string { return b.tail.epoch }
+
+// Identity is a word for the stream that is the same on every node of the log
+// and after every restart, and another one for another log. Clients are not
+// told; who may look at the stream in NATS can find it out.
+func (b *Broker) Identity() string { return b.identity }
 
 // Head is the position up to which this node has followed the log.
 func (b *Broker) Head() protocol.ID {

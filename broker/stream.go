@@ -13,7 +13,7 @@ import (
 	"github.com/fairlead/fairlead/protocol"
 )
 
-// openStream makes sure that the stream is there, and returns its epoch. The embedded one follows the
+// openStream makes sure that the stream is there, notes its identity, and returns its epoch. The embedded one follows the
 // options; an external one that exists is its operator's.
 func (b *Broker) openStream(ctx context.Context) (epoch string, state jetstream.StreamState, err error) {
 	stream, err := b.ensureStream(ctx)
@@ -21,6 +21,7 @@ func (b *Broker) openStream(ctx context.Context) (epoch string, state jetstream.
 		return "", jetstream.StreamState{}, fmt.Errorf("broker: open stream %s: %w", b.options.Stream, err)
 	}
 	info := stream.CachedInfo()
+	b.identity = b.options.Stream + " " + strconv.FormatInt(info.Created.UnixNano(), 10)
 	return epochOf(info.Created), countedFromOne(info.State), nil
 }
 

@@ -21,14 +21,16 @@ func (g *Gateway) handleAttach(w http.ResponseWriter, r *http.Request) error {
 		// Answered at once, because a client that waits here waits in vain.
 		return protocol.Errorf(protocol.BadRequest, "something between client and server took the Upgrade out of this WebSocket handshake: use another transport, or let it pass Upgrade and Connection")
 	}
-	switch transport := protocol.Negotiate(upgrade, strings.Join(r.Header.Values("Accept"), ",")); transport {
+	switch protocol.Negotiate(upgrade, strings.Join(r.Header.Values("Accept"), ",")) {
 	case protocol.WebSocket:
 		if len(hello.Channels) == 0 {
 			hello = nil // it is the first frame
 		}
 		return g.serveWebSocket(w, r, hello)
-	case protocol.SSE, protocol.Stream:
-		return g.serveStream(w, r, transport, hello)
+	case protocol.SSE:
+		return g.serveStream(w, r, overSSE, hello)
+	case protocol.Stream:
+		return g.serveStream(w, r, overStream, hello)
 	default:
 		return g.servePoll(w, r, hello)
 	}

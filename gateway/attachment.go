@@ -32,25 +32,33 @@ const workTimeout = 15 * time.Second
 // when. It knows no socket: its transport's goroutine calls fill and writes
 // what that returns.
 type attachment struct {
-	g         *Gateway
-	id        string
-	session   string
-	transport protocol.Transport
-	encode    func(b []byte, w protocol.Wire) []byte
-	reader    *broker.Reader
-	beat      time.Duration
-	since     time.Time
-	wakes     chan struct{} // of capacity 1: fill has something to do
+	*medium
+	g       *Gateway
+	id      string
+	session string
+	reader  *broker.Reader
+	beat    time.Duration
+	since   time.Time
+	wakes   chan struct{} // of capacity 1: fill has something to do
 
 	// Owned by the goroutine that calls fill.
 	proved bool
 	beatAt time.Time
 
-	mu     sync.Mutex // guards the following
-	room   sync.Cond  // there is room in owed, or the end has come
-	owed   []owed
-	bytes  int // in owed
-	ending *ending
+	mu        sync.Mutex // guards the following
+	room      sync.Cond  // there is room in owed, or the end has come
+	owed      []owed
+	bytes     int  // in owed
+	beatAsked bool // a beat is due, whatever beatAt says
+	ending    *ending
+}
+
+// medium is how frames are written on a transport that lasts.
+type medium struct {
+	transport protocol.Transport
+	media     string                                 // of the response; "" for a WebSocket
+	prelude   []byte                                 // goes before the first frame
+	encode    func(b []byte, w protocol.Wire) []byte // appends a frame
 }
 
 // owed is a frame, or bytes that are ready for the wire, to be sent before messages.
@@ -87,22 +95,21 @@ func (s *scratch) free() {
 }
 
 // attach makes an attachment from a hello, subscribes it, and owes it its
-// welcome. The caller must detach it.
-func (g *Gateway) attach(ctx context.Context, transport protocol.Transport, hello *protocol.Hello, encode func([]byte, protocol.Wire) []byte) (*attachment, error) {
+// welcome. net is the hint of the client's network. The caller must detach it.
+func (g *Gateway) attach(ctx context.Context, m *medium, hello *protocol.Hello, net string) (*attachment, error) {
 	if err := g.checkHello(hello); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, workTimeout)
 	defer cancel()
 	a := &attachment{
-		g:         g,
-		id:        g.broker.Node() + "." + strconv.FormatUint(g.serial.Add(1), 36),
-		session:   sessionOf(hello),
-		transport: transport,
-		encode:    encode,
-		beat:      g.beat(hello.Beat),
-		since:     time.Now(),
-		wakes:     make(chan struct{}, 1),
+		medium:  m,
+		g:       g,
+		id:      g.broker.Node() + "." + strconv.FormatUint(g.serial.Add(1), 36),
+		session: sessionOf(hello),
+		beat:    g.beat(hello.Beat),
+		since:   time.Now(),
+		wakes:   make(chan struct{}, 1),
 	}
 	a.room.L = &a.mu
 	a.reader = g.broker.NewReader(a.wake)
@@ -112,13 +119,16 @@ func (g *Gateway) attach(ctx context.Context, transport protocol.Transport, hell
 		a.reader.Close()
 		return nil, err
 	}
-	welcome.Session, welcome.Attachment, welcome.Transport = a.session, a.id, transport
-	welcome.Beat = a.beat.Milliseconds()
+	welcome.Session, welcome.Attachment, welcome.Transport = a.session, a.id, a.transport
+	welcome.Beat, welcome.Net = a.beat.Milliseconds(), net
 	if err := g.register(a); err != nil {
 		a.reader.Close()
 		return nil, err
 	}
 	a.beatAt = a.since.Add(a.beat)
+	if m.prelude != nil {
+		a.owe(owed{raw: m.prelude}) // in one write with the welcome, and with messages that are there
+	}
 	a.owe(owed{wire: welcome.Wire()})
 	return a, nil
 }
@@ -208,7 +218,7 @@ func (a *attachment) goAway(reason string) {
 // wants to be called again even if nobody wakes it; or the ending, if s.buf
 // holds the last that is to be sent. Only the transport's goroutine calls it.
 func (a *attachment) fill(s *scratch, now time.Time) (next time.Time, end *ending) {
-	end = a.payOwed(s)
+	end = a.payOwed(s, now)
 	if !a.proved && now.Sub(a.since) >= proofDelay {
 		a.proved = true
 		s.buf = a.encode(s.buf, protocol.Proof())
@@ -237,11 +247,22 @@ func (a *attachment) fill(s *scratch, now time.Time) (next time.Time, end *endin
 	return a.beatAt, nil
 }
 
-// payOwed appends what is owed, and returns the ending if there is one.
-func (a *attachment) payOwed(s *scratch) *ending {
+// beatNow makes a beat due. One that is asked for many times before it is written is one.
+func (a *attachment) beatNow() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.beatAsked = true
+	a.wake()
+}
+
+// payOwed appends what is owed, notes a beat that is due, and returns the ending if there is one.
+func (a *attachment) payOwed(s *scratch, now time.Time) *ending {
 	a.mu.Lock()
 	pay := a.owed
 	a.owed, a.bytes = nil, 0
+	if a.beatAsked {
+		a.beatAsked, a.beatAt = false, now
+	}
 	end := a.ending
 	a.room.Broadcast()
 	a.mu.Unlock()

@@ -79,6 +79,9 @@ func (g *Gateway) runAttached(ctx context.Context, from caller, c *protocol.Comm
 	case protocol.OpUnsubscribe:
 		a.reader.Unsubscribe(c.Channel)
 		return nil, nil
+	case protocol.OpBeat:
+		a.beatNow()
+		return nil, nil
 	default: // bye
 		var e ending
 		if from.own() && c.CID != nil {

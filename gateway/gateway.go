@@ -67,6 +67,7 @@ type Gateway struct {
 	log     *slog.Logger
 	metrics *metrics
 	handler http.Handler
+	netKey  []byte // of the hints in welcomes
 
 	serial atomic.Uint64 // numbers attachments
 
@@ -83,6 +84,7 @@ func New(b *broker.Broker, o Options) (*Gateway, error) {
 	g := &Gateway{
 		broker:      b,
 		options:     o.withDefaults(),
+		netKey:      []byte("fairlead net " + b.Identity()),
 		drain:       make(chan struct{}),
 		attachments: make(map[string]*attachment),
 	}

@@ -38,13 +38,14 @@ func bubble(t *testing.T, f func(t *testing.T)) { synctest.Test(t, f) }
 
 // world is a gateway on a log of its own, and clients of it.
 type world struct {
-	t      testing.TB
-	broker *broker.Broker
-	g      *Gateway
-	dial   func() net.Conn
-	client *http.Client
-	logs   *logs
-	settle func() // waits until what is stored is in the tail, in a bubble
+	t        testing.TB
+	broker   *broker.Broker
+	g        *Gateway
+	listener *pipeListener // nil in the real world
+	dial     func() net.Conn
+	client   *http.Client
+	logs     *logs
+	settle   func() // waits until what is stored is in the tail, in a bubble
 }
 
 // logs keeps what was logged.
@@ -99,7 +100,7 @@ func newWorld(t testing.TB, o Options, bo broker.Options) *world {
 	listener := newPipeListener()
 	w := serve(t, openBroker(t, bo), o, listener)
 	w.useDial(listener.dial)
-	w.settle = synctest.Wait
+	w.listener, w.settle = listener, synctest.Wait
 	return w
 }
 
@@ -170,8 +171,14 @@ func newPipeListener() *pipeListener {
 	return &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 }
 
-func (l *pipeListener) dial() net.Conn {
+func (l *pipeListener) dial() net.Conn { return l.dialFrom(nil) }
+
+// dialFrom is dial with an address; nil for that of a pipe, which is none.
+func (l *pipeListener) dialFrom(addr net.Addr) net.Conn {
 	near, far := net.Pipe()
+	if addr != nil {
+		far = addressed{far, addr}
+	}
 	select {
 	case l.conns <- far:
 	case <-l.closed:
@@ -179,6 +186,14 @@ func (l *pipeListener) dial() net.Conn {
 	}
 	return near
 }
+
+// addressed is a connection from that address.
+type addressed struct {
+	net.Conn
+	remote net.Addr
+}
+
+func (a addressed) RemoteAddr() net.Addr { return a.remote }
 
 func (l *pipeListener) Accept() (net.Conn, error) {
 	select {

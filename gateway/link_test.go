@@ -23,7 +23,7 @@ import (
 type frame struct {
 	Op, Session, Attachment, Transport, ID     string
 	Channel, Type, Encoding, Key, From, Reason string
-	Code, Message, Next                        string
+	Code, Message, Next, Net                   string
 	To, Data                                   json.RawMessage
 	After                                      string
 	Beat, Time                                 int64

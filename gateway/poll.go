@@ -41,7 +41,8 @@ func (g *Gateway) servePoll(w http.ResponseWriter, r *http.Request, hello *proto
 		return err
 	}
 	if hello.Session == "" {
-		welcome.Session, welcome.Transport, welcome.Beat = sessionOf(hello), protocol.Poll, g.beat(hello.Beat).Milliseconds()
+		welcome.Session, welcome.Transport = sessionOf(hello), protocol.Poll
+		welcome.Beat, welcome.Net = g.beat(hello.Beat).Milliseconds(), g.netOf(r)
 		p.add(welcome.Wire())
 	}
 	if p.wait(r.Context(), g.waitOf(hello)) {

@@ -8,39 +8,38 @@ import (
 	"github.com/fairlead/fairlead/protocol"
 )
 
-// prelude fills the buffers of intermediaries that hold back the first bytes of a response.
+// preludeBytes fill the buffers of intermediaries that hold back the first bytes of a response.
 const preludeBytes = 2 << 10
 
-var (
-	ssePrelude    = append(append([]byte("retry: 1000\n:"), bytes.Repeat([]byte{' '}, preludeBytes)...), "\n\n"...)
-	streamPrelude = append(bytes.Repeat([]byte{' '}, preludeBytes), '\n')
-)
+var overSSE = &medium{
+	transport: protocol.SSE,
+	media:     protocol.MediaSSE,
+	prelude:   append(append([]byte("retry: 1000\n:"), bytes.Repeat([]byte{' '}, preludeBytes)...), "\n\n"...),
+	encode:    func(b []byte, w protocol.Wire) []byte { return append(b, w.Event()...) },
+}
 
-func appendEvent(b []byte, w protocol.Wire) []byte { return append(b, w.Event()...) }
-func appendLine(b []byte, w protocol.Wire) []byte  { return append(b, w.Line()...) }
+var overStream = &medium{
+	transport: protocol.Stream,
+	media:     protocol.MediaStream,
+	prelude:   append(bytes.Repeat([]byte{' '}, preludeBytes), '\n'),
+	encode:    func(b []byte, w protocol.Wire) []byte { return append(b, w.Line()...) },
+}
 
 // serveStream attaches over a response that does not end: SSE or NDJSON.
-func (g *Gateway) serveStream(w http.ResponseWriter, r *http.Request, transport protocol.Transport, hello *protocol.Hello) error {
-	media, prelude, encode := protocol.MediaSSE, ssePrelude, appendEvent
-	if transport == protocol.Stream {
-		media, prelude, encode = protocol.MediaStream, streamPrelude, appendLine
-	}
-	a, err := g.attach(r.Context(), transport, hello, encode)
+func (g *Gateway) serveStream(w http.ResponseWriter, r *http.Request, m *medium, hello *protocol.Hello) error {
+	a, err := g.attach(r.Context(), m, hello, g.netOf(r))
 	if err != nil {
 		return err
 	}
 	defer a.detach()
 	h := w.Header()
-	h.Set("Content-Type", media)
+	h.Set("Content-Type", m.media)
 	h.Set("Cache-Control", "no-store, no-transform")
 	h.Set("X-Accel-Buffering", "no") // nginx buffers responses unless told not to
 	h.Set("Incremental", "?1")       // RFC 10036
 	w.WriteHeader(http.StatusOK)
 	to := &responseSink{w: w, control: http.NewResponseController(w), stall: g.options.Limits.WriteStall}
 	defer to.restoreDeadline()
-	if err := to.write(prelude); err != nil {
-		return nil // the client went away before it was answered
-	}
 	_, err = a.pump(r.Context(), to)
 	g.ended(a, err)
 	return nil

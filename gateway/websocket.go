@@ -45,7 +45,7 @@ func (g *Gateway) serveWebSocket(w http.ResponseWriter, r *http.Request, hello *
 		g.log.Debug("websocket handshake failed", "error", err)
 		return nil
 	}
-	c := &webSocket{g: g, conn: conn, read: conn, stall: g.options.Limits.WriteStall}
+	c := &webSocket{g: g, conn: conn, read: conn, stall: g.options.Limits.WriteStall, net: g.netOf(r)}
 	if n := rw.Reader.Buffered(); n > 0 { // frames that came with the handshake
 		early, _ := rw.Reader.Peek(n)
 		c.read = io.MultiReader(bytes.NewReader(bytes.Clone(early)), conn)
@@ -88,12 +88,15 @@ func hasToken(r *http.Request, header, token string) bool {
 	return false
 }
 
+var overWebSocket = &medium{transport: protocol.WebSocket, encode: appendTextFrame}
+
 // webSocket is one connection. serve's goroutine reads from it, and pump's writes.
 type webSocket struct {
 	g     *Gateway
 	conn  net.Conn
 	read  io.Reader
 	stall time.Duration
+	net   string // the hint of the client's network
 
 	by atomic.Pointer[time.Time] // reading ends then, whatever comes; nil while there is no such time
 }
@@ -109,7 +112,7 @@ func (c *webSocket) serve(hello *protocol.Hello) {
 			return
 		}
 	}
-	a, err := c.g.attach(ctx, protocol.WebSocket, hello, appendTextFrame)
+	a, err := c.g.attach(ctx, overWebSocket, hello, c.net)
 	if err != nil {
 		c.refuse(err)
 		return

@@ -8,7 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// The ops of frames from a client (PROTOCOL.md 2.2).
+// The ops of frames from a client (PROTOCOL.md 2.2). OpBeat is one as well: it
+// asks for the frame of that op.
 const (
 	OpHello       = "hello"
 	OpSubscribe   = "subscribe"
@@ -131,14 +132,14 @@ func (c *Command) check() error {
 			return err
 		}
 		return c.Range().Check()
-	case OpPing, OpBye:
+	case OpPing, OpBeat, OpBye:
 		return nil
 	case OpHello:
 		return Errorf(BadRequest, "hello is only the first frame: use subscribe and unsubscribe to change channels")
 	case "":
 		return Errorf(BadRequest, `the frame has no op: write {"op":"publish",…}`)
 	default:
-		return Errorf(BadRequest, "the op %q is unknown: use subscribe, unsubscribe, publish, history, ping or bye", printable(c.Op))
+		return Errorf(BadRequest, "the op %q is unknown: use subscribe, unsubscribe, publish, history, ping, beat or bye", printable(c.Op))
 	}
 }
 

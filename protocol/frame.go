@@ -36,6 +36,7 @@ type Welcome struct {
 	Beat       int64            `json:"beat"` // milliseconds
 	Transports []Transport      `json:"transports"`
 	Limits     Limits           `json:"limits"`
+	Net        string           `json:"net,omitempty"` // the same for all clients of one network; "" if the server cannot tell
 	Channels   map[string]After `json:"channels"`
 }
 

@@ -94,7 +94,7 @@ func TestFramesDown(t *testing.T) {
 	}
 	made := map[string]Wire{
 		"welcome": (&Welcome{Session: "s1", Attachment: "n1.2", Transport: SSE, ID: a(9), Beat: 15000, Transports: Transports(),
-			Limits:   Limits{Frame: 262144, Channels: 1000, History: 1000, Wait: 55},
+			Limits: Limits{Frame: 262144, Channels: 1000, History: 1000, Wait: 55}, Net: "q1w2E3r4T5y6",
 			Channels: map[string]After{"chat.42": {cursor("a-9")}}}).Wire(),
 		"proof":          Proof(),
 		"beat":           Beat(a(12)),

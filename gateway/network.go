@@ -1,0 +1,46 @@
+package gateway
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"net/netip"
+)
+
+// How much of a client's address is its network: what one office or household has.
+const (
+	netBits4 = 24
+	netBits6 = 48
+)
+
+// netOf is the hint of the network that a request comes from (PROTOCOL.md
+// 2.1), or "" if it has no address.
+func (g *Gateway) netOf(r *http.Request) string { return netHint(g.netKey, clientAddr(r)) }
+
+// clientAddr is the address of who sent the request, or the zero Addr. It is
+// the connection's: a header that names another may be anybody's invention.
+func clientAddr(r *http.Request) netip.Addr {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{} // a Unix socket, or a test's pipe
+	}
+	return peer.Addr()
+}
+
+// netHint is the hint of the network of addr: the first 9 bytes of the
+// HMAC-SHA-256 of its prefix, such as 192.0.2.0/24 or 2001:db8:1::/48.
+func netHint(key []byte, addr netip.Addr) string {
+	addr = addr.Unmap().WithZone("")
+	bits := netBits6
+	if addr.Is4() {
+		bits = netBits4
+	}
+	prefix, err := addr.Prefix(bits)
+	if err != nil || !prefix.IsValid() {
+		return ""
+	}
+	mac := hmac.New(sha256.New, key)
+	_, _ = mac.Write([]byte(prefix.String())) // never fails
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:9])
+}

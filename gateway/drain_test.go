@@ -58,6 +58,21 @@ func TestADrainTurnsAwayAtOnceWhoComes(t *testing.T) {
 	})
 }
 
+// A refusal is told before the upgrade, where a client or a balancer can read when to come back.
+func TestAHandshakeThatADrainRefusesSaysWhenToComeBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, Options{}, broker.Options{})
+		if err := w.g.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		a := w.call(request{method: "GET", path: "/v1/attach", headers: "Connection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\nSec-WebSocket-Protocol: fairlead.v1"})
+		a.wantProblem(t, "the handshake", protocol.Unavailable)
+		if a.header.Get("Retry-After") != "1" || a.header.Get("Cache-Control") != "no-store" {
+			t.Errorf("got %v, want Retry-After and no-store", a.header)
+		}
+	})
+}
+
 // DESIGN.md 6. A WebSocket is closed with 1012 (PROTOCOL.md 3.1).
 func TestADrainGivesEveryAttachmentItsMessagesItsPlaceAndAGoaway(t *testing.T) {
 	over(t, func(t *testing.T, transport protocol.Transport) {

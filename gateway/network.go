@@ -31,7 +31,7 @@ func clientAddr(r *http.Request) netip.Addr {
 // netHint is the hint of the network of addr: the first 9 bytes of the
 // HMAC-SHA-256 of its prefix, such as 192.0.2.0/24 or 2001:db8:1::/48.
 func netHint(key []byte, addr netip.Addr) string {
-	addr = addr.Unmap().WithZone("")
+	addr = addr.Unmap()
 	bits := netBits6
 	if addr.Is4() {
 		bits = netBits4

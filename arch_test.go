@@ -20,9 +20,11 @@ var arrows = map[string][]string{
 	"broker":       {"protocol"},
 	"gateway/demo": {},
 	"clients/js":   {},
-	"gateway":      {"broker", "protocol", "gateway/demo", "clients/js"},
+	"doctor":       {"protocol"},
+	"doctor/probe": {"doctor", "protocol"},
+	"gateway":      {"broker", "protocol", "gateway/demo", "doctor", "clients/js"},
 	"clients/go":   {"protocol"},
-	"cmd/fairlead": {"broker", "gateway", "clients/go", "protocol"},
+	"cmd/fairlead": {"broker", "gateway", "clients/go", "doctor", "doctor/probe", "protocol"},
 	"bench":        {"clients/go", "protocol"},
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/fairlead/fairlead/clients/js"
+	"github.com/fairlead/fairlead/doctor"
 	"github.com/fairlead/fairlead/gateway/demo"
 	"github.com/fairlead/fairlead/protocol"
 )
@@ -35,6 +36,7 @@ func (g *Gateway) routes() http.Handler {
 	r.Get("/healthz", g.handle(g.handleHealth))
 	r.Get("/readyz", g.handle(g.handleReady))
 	r.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(g.metrics.registry, promhttp.HandlerOpts{}))
+	r.Mount("/doctor", doctor.Handler())
 	r.Mount("/", demo.Handler())
 	r.NotFound(g.handle(func(http.ResponseWriter, *http.Request) error {
 		return protocol.Errorf(protocol.NotFound, "there is nothing here: PROTOCOL.md lists what there is")

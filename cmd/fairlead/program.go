@@ -16,6 +16,7 @@ type program struct {
 	Pub     pubCmd     `cmd:"" help:"Publish to a channel."`
 	Sub     subCmd     `cmd:"" help:"Print the messages of channels as they come."`
 	Ping    pingCmd    `cmd:"" help:"Ask whether a gateway answers, and print where its log stands."`
+	Doctor  doctorCmd  `cmd:"" help:"Find out which transports get through to a gateway, and what to change on the way."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 

@@ -10,14 +10,18 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/fairlead/fairlead/protocol"
 )
 
 // Options are what a Client may be told. The zero value works.
 type Options struct {
-	// Transports are tried in this order. Nil is automatic: websocket, sse, poll.
+	// Transports are what may be used, the best first. Nil is automatic: websocket, sse, poll.
 	Transports []protocol.Transport
+	// Memory is what was learned about networks, which the caller may keep.
+	// Nil is one of the client's own, which ends with it.
+	Memory *Memory
 	// HTTPClient carries every request, those of WebSocket too. It must have
 	// no Timeout, which would end streams. Nil is one of the client's own.
 	HTTPClient *http.Client
@@ -30,6 +34,7 @@ type Client struct {
 	base       *url.URL
 	http       *http.Client
 	transports []protocol.Transport
+	memory     *Memory
 	log        *slog.Logger
 }
 
@@ -40,7 +45,7 @@ func New(address string, o Options) (*Client, error) {
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
 		return nil, fmt.Errorf("fairlead: %q is not the address of a gateway: give one such as http://127.0.0.1:8080", address)
 	}
-	c := &Client{base: base, http: o.HTTPClient, transports: o.Transports, log: o.Logger}
+	c := &Client{base: base, http: o.HTTPClient, transports: o.Transports, memory: o.Memory, log: o.Logger}
 	for _, t := range c.transports {
 		if !slices.Contains(protocol.Transports(), t) {
 			return nil, fmt.Errorf("fairlead: %q is not a transport: there are websocket, sse, stream and poll", t)
@@ -51,6 +56,9 @@ func New(address string, o Options) (*Client, error) {
 	}
 	if c.http == nil {
 		c.http = &http.Client{Transport: newTransport()}
+	}
+	if c.memory == nil {
+		c.memory = new(Memory)
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -65,6 +73,8 @@ func newTransport() http.RoundTripper {
 	}
 	t = t.Clone()
 	t.DisableCompression = true // a proxy that compresses a stream holds it back
+	// A connection of HTTP/2 is used for new requests as long as it seems alive.
+	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 3 * time.Second}
 	return t
 }
 

@@ -6,28 +6,38 @@ import (
 	"github.com/fairlead/fairlead/protocol"
 )
 
-// An Event is what Subscription.Next returns: a *Message, a *Gap, an *Attached or a *Detached.
+// An Event is what Subscription.Next returns: a *Message, a *Gap, an *Attached, a *Detached or an *Offline.
 type Event interface{ event() }
 
 // A Gap says that messages of a channel that was subscribed to are not in the
 // log any more; it comes before the first message after them.
 type Gap struct{ protocol.Gap }
 
-// Attached says that the subscription is being served. Polls that follow each other are one attachment here.
+// Attached says that the subscription is being served, and by what. One that
+// follows another without a Detached between them is a switch: the new
+// attachment had been made before the old one was ended. Polls that follow
+// each other are one attachment here.
 type Attached struct {
 	Transport protocol.Transport
 	Session   string
+	From      protocol.Transport // what the last Attached said; empty: this is the first
+	Reason    string             // why it is another attachment, for people; empty: there is nothing to say
 }
 
-// Detached says that an attachment, or an attempt at one, has ended. The
-// subscription goes on by itself, and nothing is lost by it.
+// Detached says that an attachment, or an attempt at one while there was none,
+// has ended. The subscription goes on by itself, and nothing is lost by it.
 type Detached struct {
 	Transport protocol.Transport
 	Err       error
-	Retry     time.Duration // until the next attempt
+	Retry     time.Duration // until the next attempt; 0: one is under way
 }
+
+// Offline says that nothing answers at all: it is the network or the gateway,
+// and no transport. The next Attached ends it.
+type Offline struct{}
 
 func (*Message) event()  {}
 func (*Gap) event()      {}
 func (*Attached) event() {}
 func (*Detached) event() {}
+func (*Offline) event()  {}

@@ -111,9 +111,10 @@ func FuzzDecodeFrame(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p := newPlaces(map[string]protocol.Start{"chat.*": fromStart})
+		v, _ := p.view()
 		if f, err := decodeFrame(b); err == nil && f.message != nil {
 			_, _ = f.message.Bytes()
-			p.message(f.message)
+			_, _ = p.message(v, f.message)
 		}
 	})
 }

@@ -1,7 +1,6 @@
 package fairlead
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/fairlead/fairlead/protocol"
@@ -9,13 +8,13 @@ import (
 
 // places are a subscription's cursors, one for each channel or pattern, by the
 // rules of PROTOCOL.md 2.1. They are what makes each message come once and in
-// order, whatever carries it. Not for concurrent use.
+// order, whatever carries it, and however many attachments do at a time. Not
+// for concurrent use.
 type places map[string]*place
 
 type place struct {
 	start protocol.Start  // what was asked for, until a welcome says where that is
 	after protocol.Cursor // nil: not known yet
-	began protocol.Cursor // what after was when this attachment began; nil: not known yet
 }
 
 func newPlaces(channels map[string]protocol.Start) places {
@@ -29,71 +28,90 @@ func newPlaces(channels map[string]protocol.Start) places {
 	return p
 }
 
-// starts are what to ask the server for, to go on where the cursors are: there
-// the next attachment begins.
-func (p places) starts() map[string]protocol.Start {
-	starts := make(map[string]protocol.Start, len(p))
-	for pattern, place := range p {
-		starts[pattern] = place.start
-		place.began = place.after
-		if place.after != nil {
-			after := place.after
-			starts[pattern] = protocol.Start{After: &after}
+// areKnown tells whether each cursor is.
+func (p places) areKnown() bool {
+	for _, place := range p {
+		if place.after == nil {
+			return false
 		}
 	}
-	return starts
+	return true
 }
 
 // welcome sets the cursors that are not known yet.
-func (p places) welcome(channels map[string]protocol.After) {
+func (p places) welcome(v view, channels map[string]protocol.After) {
 	for pattern, served := range channels {
-		if place := p[pattern]; place != nil && place.after == nil {
-			place.after, place.began = served.After, served.After
+		place, w := p[pattern], v[pattern]
+		if place == nil || w == nil {
+			continue
+		}
+		if w.from == nil {
+			w.began, w.from = served.After, served.After
+		}
+		if place.after == nil {
+			place.after = served.After
 		}
 	}
 }
 
 // message moves the cursors past the message, and tells whether it is to be
 // delivered: whether it is after the cursor of a subscription that it matches.
-func (p places) message(m *Message) (deliver bool) { return p.pass(m.Channel, m.ID) }
+// An errStale says that v has come to where the cursors cannot follow it.
+func (p places) message(v view, m *Message) (deliver bool, err error) {
+	return p.pass(v, m.Channel, m.ID)
+}
 
 // pass moves forward to id the cursors of the subscriptions that match the
 // channel, and tells whether it moved any.
-func (p places) pass(channel string, id protocol.ID) (moved bool) {
+func (p places) pass(v view, channel string, id protocol.ID) (moved bool, err error) {
 	for pattern, place := range p {
-		if matches(pattern, channel) && isAfter(id, place.after) {
+		switch {
+		case !matches(pattern, channel):
+		case !v.shows(pattern, place):
+			v.skip(pattern, id)
+			err = errStale
+		case isAfter(id, place.after):
 			place.after = protocol.Cursor{id}
 			moved = true
+		case isElsewhere(id, place.after): // no gap told of it
+			err = errStale
 		}
 	}
-	return moved
+	return moved, err
 }
 
 // beat moves the cursors up to id: everything before it has been sent.
-func (p places) beat(id protocol.ID) {
-	for _, place := range p {
-		if place.after != nil && isAfter(id, place.after) {
+func (p places) beat(v view, id protocol.ID) {
+	for pattern, place := range p {
+		if v.shows(pattern, place) && isAfter(id, place.after) {
 			place.after = protocol.Cursor{id}
 		}
 	}
 }
 
 // gap moves the cursors over the gap, and tells whether it is to be told: whether it moved any.
-func (p places) gap(g *protocol.Gap) (tell bool) {
+func (p places) gap(v view, g *protocol.Gap) (tell bool, err error) {
 	if g.Reason == protocol.GapPurged { // of a channel, as a message is: a place in the log
-		return p.pass(g.Channel, g.To)
+		return p.pass(v, g.Channel, g.To)
 	}
-	place := p[g.Channel]
-	if place == nil {
-		return false
+	place, w := p[g.Channel], v[g.Channel]
+	if place == nil || w == nil {
+		return false, nil
 	}
-	// Another attachment may have told of it before, and the cursor be where it is on account of that.
-	begins := place.began != nil && slices.Equal(g.From, place.began)
-	if !begins && place.after != nil && !isAfter(g.To, place.after) {
-		return false
+	// Another attachment may have told of it before, and the cursor be where it is on account of that:
+	// then the cursor is not within the view any more.
+	back := w.begins(g) && v.shows(g.Channel, place)
+	if w.begins(g) {
+		w.from = protocol.Cursor{g.To}
+	}
+	if !back && place.after != nil && !isAfter(g.To, place.after) {
+		return false, nil
+	}
+	if !back && !covers(place.after, g.From) && !v.shows(g.Channel, place) {
+		return false, errStale // messages between the cursor and the gap would be lost
 	}
 	place.after = protocol.Cursor{g.To}
-	return true
+	return true, nil
 }
 
 // isAfter tells whether id is after the cursor. Ids of other epochs are not:
@@ -104,6 +122,12 @@ func isAfter(id protocol.ID, cursor protocol.Cursor) bool {
 	}
 	seq, ok := cursor.In(id.Epoch)
 	return ok && id.Seq > seq
+}
+
+// isElsewhere tells whether id is of a log that the cursor has no place in.
+func isElsewhere(id protocol.ID, cursor protocol.Cursor) bool {
+	_, ok := cursor.In(id.Epoch)
+	return len(cursor) > 0 && !ok
 }
 
 // matches tells whether the channel is one of the pattern's (PROTOCOL.md 1.1).

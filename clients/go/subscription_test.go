@@ -127,7 +127,7 @@ func TestPollsWaitAtTheServerAndTheFirstDoesNot(t *testing.T) {
 		for _, h := range f.hellos {
 			waits = append(waits, *h.Wait)
 		}
-		if got := fmt.Sprint(waits); got != "[0 20 20 20 20]" { // 20 s is what the server allows
+		if got := fmt.Sprint(waits); got != "[0"+strings.Repeat(" 4", 18)+"]" { // no longer than a beat
 			t.Errorf("waited %s seconds", got)
 		}
 	})

@@ -31,8 +31,8 @@ func TestABlockedUpgradeFallsToSSEAndThenToPoll(t *testing.T) {
 		begun := time.Now()
 		sub := follow(t, c, fromStart)
 		sub.until(1, time.Minute)
-		sub.want("a", "-websocket -sse +poll")
-		if took := time.Since(begun); took > welcomeLimit+time.Second {
+		sub.want("a", "-websocket +poll")
+		if took := time.Since(begun); took >= 2*time.Second {
 			t.Errorf("took %v", took)
 		}
 	})
@@ -53,7 +53,7 @@ func TestAWelcomeWithoutProofIsNotTrusted(t *testing.T) {
 		sub.attached()
 		f.publish("a") // after the welcome: it must come, whichever transport brings it
 		sub.until(1, time.Minute)
-		sub.want("a", "+websocket -websocket +sse -sse +poll")
+		sub.want("a", "+websocket -websocket +sse +poll")
 	})
 }
 
@@ -67,7 +67,7 @@ func (out *outlet) await() {
 	out.conn.Close()
 }
 
-func TestSilencePastOneAndAHalfBeatsWhilePingAnswersDemotes(t *testing.T) {
+func TestASilentAttachmentIsReplacedAndTwiceIsDemoted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, c := newFake(t, Options{})
 		f.fault = func(transport protocol.Transport, n int, out *outlet) bool {
@@ -85,8 +85,11 @@ func TestSilencePastOneAndAHalfBeatsWhilePingAnswersDemotes(t *testing.T) {
 		f.publish("a")
 		begun := time.Now()
 		sub.until(1, time.Minute)
-		sub.want("a", "+websocket -websocket +sse")
-		if took := time.Since(begun); took != fakeBeat*3/2+250*time.Millisecond {
+		time.Sleep(time.Second)
+		f.publish("b")
+		sub.until(2, time.Minute)
+		sub.want("a b", "+websocket +websocket +sse")
+		if took := time.Since(begun); took > 2*(fakeBeat+2*time.Second) {
 			t.Errorf("took %v", took)
 		}
 	})
@@ -113,7 +116,7 @@ func TestGoawayIsObeyedAndNotHeldAgainstTheTransport(t *testing.T) {
 		sub.attached()
 		f.publish("a")
 		sub.until(1, time.Minute)
-		if took := time.Since(begun); took < 4500*time.Millisecond || took > 4600*time.Millisecond {
+		if took := time.Since(begun); took < 4500*time.Millisecond || took > 5*time.Second {
 			t.Errorf("took %v", took)
 		}
 		sub.want("a", "+websocket -websocket +websocket -websocket +websocket -websocket +websocket")
@@ -134,7 +137,7 @@ func TestAnUnwellServerIsAskedAgainAfterWhatItSaysByTheSameTransport(t *testing.
 		sub := follow(t, c, fromStart)
 		sub.until(1, time.Minute)
 		sub.want("a", "-websocket +websocket")
-		if took := time.Since(begun); took < 7*time.Second || took > 7*time.Second+paceBase {
+		if took := time.Since(begun); took < 7*time.Second || took > 7700*time.Millisecond {
 			t.Errorf("took %v", took)
 		}
 	})
@@ -202,20 +205,6 @@ func TestAPollThatIsNotWholeProvesNothing(t *testing.T) {
 	})
 }
 
-// TestAFrameThatIsThereBeatsTheSilenceBeforeIt is a laptop that wakes up.
-func TestAFrameThatIsThereBeatsTheSilenceBeforeIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for range 100 {
-			a := &attachment{transport: protocol.Poll, wait: -pollSlack, arrivals: make(chan arrival)}
-			go func() { a.arrivals <- arrival{frame: frame{op: protocol.OpBeat}} }()
-			synctest.Wait()
-			if got, err := a.take(t.Context()); err != nil || got.err != nil {
-				t.Fatalf("got %v, %v", got.err, err)
-			}
-		}
-	})
-}
-
 func TestASessionThatIsGoneIsNotAskedForAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, c := newFake(t, Options{Transports: []protocol.Transport{protocol.SSE}})
@@ -235,10 +224,9 @@ func TestASessionThatIsGoneIsNotAskedForAgain(t *testing.T) {
 		sub.attached()
 		f.publish("a")
 		sub.until(1, time.Minute)
-		for i, want := range []string{"", "s1", ""} {
-			if got := f.hellos[i].Session; got != want {
-				t.Errorf("attach %d was for the session %q, want %q", i, got, want)
-			}
+		first, again, anew := f.hellos[0].Session, f.hellos[1].Session, f.hellos[2].Session
+		if first == "" || again != first || anew == first || anew == "" {
+			t.Errorf("the sessions were %q, %q and %q", first, again, anew)
 		}
 	})
 }
@@ -246,28 +234,29 @@ func TestASessionThatIsGoneIsNotAskedForAgain(t *testing.T) {
 func TestTheEndOfAnAttachmentIsJudged(t *testing.T) {
 	dial := &net.OpError{Op: "dial", Err: errors.New("refused")}
 	for _, c := range []struct {
-		name         string
-		err          error
-		proven, left bool
-		want         verdict
+		name   string
+		err    error
+		proven bool
+		want   verdict
 	}{
-		{"the end of a good one", io.EOF, true, false, lost},
-		{"silence of a good one", errSilent, true, false, lost},
-		{"after a goaway", io.EOF, true, true, over},
-		{"after a goaway before the proof", io.EOF, false, true, over},
-		{"no connection", &url.Error{Op: "Post", Err: dial}, false, false, away},
-		{"no proof", errSilent, false, false, blocked},
-		{"a proxy's refusal", &StatusError{Status: 403}, false, false, blocked},
-		{"a proxy's fault", &StatusError{Status: 502}, false, false, failed},
-		{"half a poll", errNoPoll, false, false, blocked},
-		{"a full log", &protocol.Error{Code: protocol.Unavailable}, true, false, unwell},
-		{"too often", &protocol.Error{Code: protocol.RateLimited}, false, false, unwell},
-		{"not offered", &protocol.Error{Code: "not_acceptable"}, false, false, refused},
-		{"a forgotten session", &protocol.Error{Code: protocol.Gone}, true, false, forgotten},
-		{"a bad channel", &protocol.Error{Code: protocol.BadRequest}, false, false, fatal},
-		{"a code of a later version", &protocol.Error{Code: "expired"}, false, false, fatal},
+		{"the end of a good one", io.EOF, true, lost},
+		{"after a goaway", errLeft, true, over},
+		{"not where the cursors are", errStale, true, stale},
+		{"no connection", &url.Error{Op: "Post", Err: dial}, false, away},
+		{"a reset before the welcome", &url.Error{Op: "Post", Err: io.ErrUnexpectedEOF}, false, blocked},
+		{"a proxy's refusal", &StatusError{Status: 403}, false, blocked},
+		{"a proxy's fault", &StatusError{Status: 502}, false, faulty},
+		{"a proxy's fault with a poll that is good", &StatusError{Status: 502}, true, faulty},
+		{"a proxy's limit", &StatusError{Status: 429}, false, faulty},
+		{"half a poll", errNoPoll, false, blocked},
+		{"a full log", &protocol.Error{Code: protocol.Unavailable}, true, unwell},
+		{"too often", &protocol.Error{Code: protocol.RateLimited}, false, unwell},
+		{"not offered", &protocol.Error{Code: "not_acceptable"}, false, refused},
+		{"a forgotten session", &protocol.Error{Code: protocol.Gone}, true, forgotten},
+		{"a bad channel", &protocol.Error{Code: protocol.BadRequest}, false, fatal},
+		{"a code of a later version", &protocol.Error{Code: "expired"}, false, fatal},
 	} {
-		if got := judge(c.err, c.proven, c.left); got != c.want {
+		if got := judge(c.err, c.proven); got != c.want {
 			t.Errorf("%s is judged %d, want %d", c.name, got, c.want)
 		}
 	}

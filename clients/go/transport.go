@@ -22,9 +22,10 @@ func hello(h *protocol.Hello) ([]byte, error) {
 }
 
 // open attaches by t. ctx bounds the attachment's life, not only the opening.
-func (c *Client) open(ctx context.Context, t protocol.Transport, h *protocol.Hello) (source, error) {
+// pulse is called whenever something comes, by the goroutine that reads.
+func (c *Client) open(ctx context.Context, t protocol.Transport, h *protocol.Hello, pulse func()) (source, error) {
 	if t == protocol.WebSocket {
-		return c.openWebSocket(ctx, h)
+		return c.openWebSocket(ctx, h, pulse)
 	}
 	accept := map[protocol.Transport]string{
 		protocol.SSE: protocol.MediaSSE, protocol.Stream: protocol.MediaStream, protocol.Poll: protocol.MediaJSON,
@@ -33,6 +34,7 @@ func (c *Client) open(ctx context.Context, t protocol.Transport, h *protocol.Hel
 	if err != nil {
 		return nil, err
 	}
+	body = &felt{body, pulse}
 	switch t {
 	case protocol.SSE:
 		return &eventSource{body: body}, nil
@@ -41,6 +43,20 @@ func (c *Client) open(ctx context.Context, t protocol.Transport, h *protocol.Hel
 	default:
 		return readPoll(body)
 	}
+}
+
+// felt is a body that tells whenever something comes.
+type felt struct {
+	io.ReadCloser
+	pulse func()
+}
+
+func (f *felt) Read(p []byte) (int, error) {
+	n, err := f.ReadCloser.Read(p)
+	if n > 0 {
+		f.pulse()
+	}
+	return n, err
 }
 
 // attach posts the hello and returns the body of the answer, of the media type that was asked for.
@@ -100,6 +116,7 @@ func (s *eventSource) emit(e protocol.Event) error {
 	return nil
 }
 
+func (s *eventSource) leave() { s.close() }
 func (s *eventSource) close() { s.body.Close() }
 
 // lineSource reads frames from a stream (PROTOCOL.md 3.3).
@@ -126,6 +143,7 @@ func (s *lineSource) next() ([]byte, error) {
 	return nil, io.EOF
 }
 
+func (s *lineSource) leave() { s.close() }
 func (s *lineSource) close() { s.body.Close() }
 
 // pollSource hands out the frames of one answer (PROTOCOL.md 3.4).
@@ -181,4 +199,5 @@ func (s *pollSource) next() ([]byte, error) {
 	return first, nil
 }
 
+func (s *pollSource) leave() {}
 func (s *pollSource) close() {}

@@ -11,21 +11,29 @@ import (
 type verdict int
 
 const (
-	lost      verdict = iota // it was good, and has ended: again
-	over                     // the server asked for it: again
+	lost      verdict = iota // it was good, and broke off
+	over                     // the server asked for it
 	away                     // the gateway cannot be reached: nothing is learned of the transport
-	unwell                   // Fairlead is: again, by the same transport
-	forgotten                // Fairlead does not know the session any more: again without it
-	failed                   // something on the way is unwell: by the next transport
-	blocked                  // something on the way does not let the transport through: by the next one
-	heldBack                 // something on the way stopped letting it through: by the next one
-	refused                  // the server does not offer the transport: never again
+	unwell                   // Fairlead is
+	forgotten                // Fairlead does not know the session any more
+	stale                    // it does not go on where the cursors are
+	faulty                   // something on the way is unwell
+	blocked                  // something on the way does not let the transport through
+	refused                  // the server does not offer the transport
 	fatal                    // the server will never serve this subscription
 )
 
-// judge says what err, the end of an attachment, means. proven tells whether
-// the attachment had been, left whether the server had asked to go away.
-func judge(err error, proven, left bool) verdict {
+// How attachments end without anybody's saying so.
+var (
+	errSilent    = errors.New("nothing came for too long")
+	errNoWelcome = errors.New("no welcome came in time")
+	errNoProof   = errors.New("no proof came in time: something on the way holds frames back")
+	errLeft      = errors.New("the server asked for a new attachment")
+	errStale     = errors.New("it does not go on where the subscription is")
+)
+
+// judge says what err, the end of an attachment, means. proven tells whether the attachment had been.
+func judge(err error, proven bool) verdict {
 	if e, ok := errors.AsType[*protocol.Error](err); ok {
 		switch {
 		case e.Code == "not_acceptable":
@@ -39,17 +47,30 @@ func judge(err error, proven, left bool) verdict {
 		}
 	}
 	switch {
-	case left:
+	case errors.Is(err, errStale):
+		return stale
+	case errors.Is(err, errLeft):
 		return over
+	}
+	if e, ok := errors.AsType[*StatusError](err); ok && (e.Status >= 500 || e.Status == 429) {
+		return faulty
+	}
+	switch {
 	case proven:
 		return lost
 	case isDial(err):
 		return away
 	}
-	if e, ok := errors.AsType[*StatusError](err); ok && e.Status >= 500 {
-		return failed
-	}
 	return blocked
+}
+
+// isAnswer tells whether err is what somebody answered.
+func isAnswer(err error) bool {
+	if _, ok := errors.AsType[*protocol.Error](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[*StatusError](err)
+	return ok
 }
 
 // isDial tells whether no connection came about, which is the same for every transport.

@@ -2,6 +2,7 @@ package fairlead
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha1"
@@ -10,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
+	"time"
 
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
@@ -17,17 +20,16 @@ import (
 	"github.com/fairlead/fairlead/protocol"
 )
 
-// socketSource reads frames from a WebSocket (PROTOCOL.md 3.1). Only next
-// writes to it once the hello is sent: pongs, and the answer to a close.
+// socketSource reads frames from a WebSocket (PROTOCOL.md 3.1).
 type socketSource struct {
-	conn    io.ReadWriteCloser
+	conn    *socket
 	reader  wsutil.Reader
 	control wsutil.FrameHandlerFunc
 }
 
 // openWebSocket makes the handshake with the client's own HTTP client, and not
 // with ws.Dialer, so that its proxy, its TLS and its cookies are used.
-func (c *Client) openWebSocket(ctx context.Context, h *protocol.Hello) (source, error) {
+func (c *Client) openWebSocket(ctx context.Context, h *protocol.Hello, pulse func()) (source, error) {
 	nonce := make([]byte, 16)
 	rand.Read(nonce) //nolint:errcheck // never fails
 	key := base64.StdEncoding.EncodeToString(nonce)
@@ -49,12 +51,12 @@ func (c *Client) openWebSocket(ctx context.Context, h *protocol.Hello) (source, 
 		response.Body.Close()
 		return nil, err
 	}
-	s := newSocketSource(conn)
+	s := newSocketSource(&socket{ReadWriteCloser: conn, pulse: pulse})
 	stop := context.AfterFunc(ctx, s.close) // the request's own context has no power after the upgrade
 	defer stop()
 	frame, err := hello(h)
 	if err == nil {
-		err = wsutil.WriteClientText(conn, frame)
+		err = s.write(frame)
 	}
 	if err != nil {
 		conn.Close()
@@ -85,7 +87,7 @@ func upgraded(response *http.Response, key string) (io.ReadWriteCloser, error) {
 	return conn, nil
 }
 
-func newSocketSource(conn io.ReadWriteCloser) *socketSource {
+func newSocketSource(conn *socket) *socketSource {
 	control := wsutil.ControlFrameHandler(conn, ws.StateClientSide)
 	return &socketSource{conn: conn, control: control, reader: wsutil.Reader{
 		Source: bufio.NewReader(conn), State: ws.StateClientSide, CheckUTF8: true,
@@ -124,4 +126,44 @@ func closeError(closed wsutil.ClosedError) error {
 	return fmt.Errorf("the server closed the connection: %d %s", closed.Code, closed.Reason)
 }
 
+func (s *socketSource) write(text []byte) error {
+	frame, err := ws.CompileFrame(ws.MaskFrame(ws.NewTextFrame(text)))
+	if err == nil {
+		_, err = s.conn.Write(frame)
+	}
+	return err
+}
+
+// leave says bye. The server closes the connection then; if it does not, or
+// does not even read, this does.
+func (s *socketSource) leave() {
+	limit := time.AfterFunc(byeLimit, s.close)
+	if s.write(bytes.Clone(opBye)) != nil { // masking is done in place
+		limit.Stop()
+		s.close()
+	}
+}
+
 func (s *socketSource) close() { s.conn.Close() }
+
+// socket is the connection of a WebSocket. Whoever reads from it writes pongs,
+// and whoever leaves writes a bye: each frame is one write.
+type socket struct {
+	io.ReadWriteCloser
+	pulse   func()
+	writing sync.Mutex
+}
+
+func (s *socket) Read(p []byte) (int, error) {
+	n, err := s.ReadWriteCloser.Read(p)
+	if n > 0 {
+		s.pulse()
+	}
+	return n, err
+}
+
+func (s *socket) Write(p []byte) (int, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	return s.ReadWriteCloser.Write(p)
+}

@@ -89,9 +89,17 @@ func (cmd *subCmd) starts() (map[string]protocol.Start, error) {
 // progress is what happened to the subscription, in a line.
 func progress(event fairlead.Event) string {
 	switch e := event.(type) {
+	case *fairlead.Offline:
+		return "-- offline: nothing answers at all"
 	case *fairlead.Attached:
+		if e.From != "" && e.From != e.Transport && e.Reason != "" {
+			return fmt.Sprintf("-- attached by %s, no longer by %s (%s), session %s", e.Transport, e.From, safe(e.Reason), safe(e.Session))
+		}
 		return fmt.Sprintf("-- attached by %s, session %s", e.Transport, safe(e.Session))
 	case *fairlead.Detached:
+		if e.Retry == 0 {
+			return fmt.Sprintf("-- %s ended: %v; the next attempt is under way", e.Transport, e.Err)
+		}
 		return fmt.Sprintf("-- %s ended: %v; next attempt in %s", e.Transport, e.Err, e.Retry.Round(time.Millisecond))
 	case *fairlead.Gap:
 		return fmt.Sprintf("-- gap in %s: the messages after %s up to %s are not in the log any more (%s)", safe(e.Channel), e.From, e.To, safe(e.Reason))

@@ -40,7 +40,7 @@ func (g *Gateway) servePoll(w http.ResponseWriter, r *http.Request, hello *proto
 	if err != nil {
 		return err
 	}
-	if hello.Session == "" {
+	if hello.Session == "" || hello.Welcome {
 		welcome.Session, welcome.Transport = sessionOf(hello), protocol.Poll
 		welcome.Beat, welcome.Net = g.beat(hello.Beat).Milliseconds(), g.netOf(r)
 		p.add(welcome.Wire())

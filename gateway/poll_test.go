@@ -109,10 +109,10 @@ func TestAPollThatDoesNotWaitGetsWhatIsStored(t *testing.T) {
 	})
 }
 
-func TestOnlyAPollWithoutSessionIsWelcomed(t *testing.T) {
+func TestAPollIsWelcomedWithoutSessionOrWhereItAsks(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, Options{}, broker.Options{})
-		for body, welcomes := range map[string]int{`{"channels":{"a":{}},"wait":0}`: 1, `{"session":"s","channels":{"a":{}},"wait":0}`: 0} {
+		for body, welcomes := range map[string]int{`{"channels":{"a":{}},"wait":0}`: 1, `{"session":"s","channels":{"a":{}},"wait":0}`: 0, `{"session":"s","welcome":true,"channels":{"a":{}},"wait":0}`: 1} {
 			a := w.call(request{method: "POST", path: "/v1/attach", body: body, headers: "Accept: */*"})
 			if len(a.Frames) != welcomes || !json.Valid([]byte(a.body)) {
 				t.Errorf("%s: got %s", body, a.body)

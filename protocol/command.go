@@ -24,8 +24,9 @@ const (
 type Hello struct {
 	Session  string           `json:"session"`
 	Channels map[string]Start `json:"channels"`
-	Beat     int64            `json:"beat"` // milliseconds; 0: the server's
-	Wait     *float64         `json:"wait"` // seconds; nil: the server's. Polls only
+	Beat     int64            `json:"beat"`    // milliseconds; 0: the server's
+	Wait     *float64         `json:"wait"`    // seconds; nil: the server's. Polls only
+	Welcome  bool             `json:"welcome"` // a poll with a session is to be welcomed, too
 }
 
 // Check reports what is wrong with the hello, or nil. maxChannels is the server's limit.

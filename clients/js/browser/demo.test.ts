@@ -3,8 +3,19 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test, type TestContext } from 'node:test';
 import type { Browser, BrowserContext } from 'playwright-core';
-import { artefacts, build, Gateway, launch, type Network, networks, Nginx, scratch } from './harness.ts';
+import { launch } from '../stand/chromium.ts';
+import { build, Gateway } from '../stand/gateway.ts';
+import { Nginx } from '../stand/nginx.ts';
+import { artefacts, scratch } from '../stand/process.ts';
 import { Room, type Transport } from './room.ts';
+
+/** What stands between the browser and the gateway. compose_test.go checks that compose mounts the same files. */
+const networks = {
+  direct: null,
+  'nginx-plain': 'testdata/networks/nginx-plain.conf',
+  'nginx-websocket': 'testdata/networks/nginx-websocket.conf',
+} as const;
+type Network = keyof typeof networks;
 
 const expected: Record<Network, Transport> = { direct: 'websocket', 'nginx-plain': 'sse', 'nginx-websocket': 'websocket' };
 const names = Object.keys(networks) as Network[];
@@ -16,6 +27,7 @@ let browser: Browser;
 let context: BrowserContext;
 
 before(async () => {
+  mkdirSync(artefacts, { recursive: true });
   gateway = new Gateway(build(dir), dir);
   await gateway.start();
   for (const name of names) {

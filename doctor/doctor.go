@@ -34,10 +34,10 @@ const (
 
 // Table is the form of findings.json.
 type Table struct {
-	Ladder []string `json:"ladder"` // the transports that clients try by themselves, the best first
+	Ladder []string `json:"ladder"` // the transports, the best first
 	Limits struct {
-		Welcome float64 `json:"welcome_ms"` // that a client waits for the first frame
-		Proof   float64 `json:"proof_ms"`   // and from it to the second
+		Welcome float64 `json:"welcome_ms"` // to the first frame: later, and a client will have begun with another transport
+		Proof   float64 `json:"proof_ms"`   // from it to the second, that clients wait
 		Bunched float64 `json:"bunched_ms"` // frames closer than that came together
 		Beat    int64   `json:"beat_ms"`    // asked for while a connection is held idle: the longest that servers grant
 	} `json:"limits"`
@@ -64,7 +64,6 @@ type Advice struct {
 	Nginx   []string `json:"nginx,omitempty"`
 	HAProxy []string `json:"haproxy,omitempty"`
 	ALB     []string `json:"alb,omitempty"`
-	Client  []string `json:"client,omitempty"`
 }
 
 // Lines are the advice's lines for each of the products that have any, by the product's label.
@@ -72,7 +71,7 @@ func (a Advice) Lines(yield func(label string, lines []string) bool) {
 	for _, product := range []struct {
 		name  string
 		lines []string
-	}{{"nginx", a.Nginx}, {"haproxy", a.HAProxy}, {"alb", a.ALB}, {"client", a.Client}} {
+	}{{"nginx", a.Nginx}, {"haproxy", a.HAProxy}, {"alb", a.ALB}} {
 		if len(product.lines) > 0 && !yield(Words.Labels[product.name], product.lines) {
 			return
 		}

@@ -111,7 +111,7 @@ func judgeStream(o Observation) (found []Finding) {
 func judgeFrames(o Observation, found []Finding) []Finding {
 	limits := Words.Limits
 	values := Values{
-		"limit_ms": o.Limit, "opened_ms": o.Opened, "welcome_ms": o.Welcome, "allowed_ms": limits.Welcome,
+		"limit_ms": o.Limit, "opened_ms": o.Opened, "welcome_ms": o.Welcome,
 		"proof_ms": o.Proof, "late_ms": o.Proof - o.Welcome, "ended_ms": o.Ended,
 	}
 	add := func(code string) []Finding { return append(found, Found(code, values)) }
@@ -124,14 +124,14 @@ func judgeFrames(o Observation, found []Finding) []Finding {
 		return add("websocket_mute")
 	case o.Welcome == 0:
 		return add("stream_held")
-	case o.Welcome > limits.Welcome:
-		return add("slow")
 	case o.Proof == 0:
 		return add("proof_missing")
 	case o.Proof-o.Welcome > limits.Proof:
 		return add("proof_late")
 	case o.Proof-o.Welcome < limits.Bunched:
 		return add("bunched")
+	case o.Welcome > limits.Welcome:
+		return add("slow")
 	default:
 		return found
 	}

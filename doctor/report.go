@@ -65,17 +65,9 @@ func (p *Probe) Conclude(found ...Finding) {
 
 // Conclude fills in what follows from the probes.
 func (r *Report) Conclude() {
-	r.Version, r.Transport = ReportVersion, ""
-	r.Works = r.works("stream")
-	for _, transport := range Words.Ladder {
-		if r.works(transport) {
-			r.Works, r.Transport = true, transport
-			break
-		}
-	}
-	if r.works("stream") && !r.works("sse") && !r.works("websocket") {
-		i := slices.IndexFunc(r.Probes, func(p Probe) bool { return p.Name == "stream" })
-		r.Probes[i].Conclude(Found("stream_only", nil))
+	r.Version, r.Works, r.Transport = ReportVersion, false, ""
+	if best := slices.IndexFunc(Words.Ladder, r.works); best >= 0 {
+		r.Works, r.Transport = true, Words.Ladder[best]
 	}
 	r.Advice = []Advice{}
 	for _, p := range r.Probes {

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -55,14 +56,7 @@ func (w *Writer) Probe(p Probe) {
 // Conclusion writes what follows, and returns the first error of all writing.
 func (w *Writer) Conclusion(r *Report) error {
 	w.printf("\n%s\n", Words.Labels["uses"])
-	key := r.Transport
-	if key == "" {
-		key = "none"
-		if r.Works {
-			key = "stream"
-		}
-	}
-	w.paragraph("  ", Words.Labels[key])
+	w.paragraph("  ", Words.Labels[cmp.Or(r.Transport, "none")])
 	w.printf("\n%s\n", Words.Labels["change"])
 	if len(r.Advice) == 0 {
 		w.paragraph("  ", Words.Labels["nothing"])

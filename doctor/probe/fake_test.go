@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -59,7 +60,7 @@ func examine(t *testing.T, on way, o Options) *doctor.Report {
 		scheme = "https"
 		listener = tls.NewListener(pipes, &tls.Config{Certificates: []tls.Certificate{*on.certificate}})
 	}
-	server := &http.Server{Handler: http.HandlerFunc(on.serve)}
+	server := &http.Server{Handler: http.HandlerFunc(on.serve), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
 	var served sync.WaitGroup
 	served.Go(func() { _ = server.Serve(listener) })
 	defer served.Wait()

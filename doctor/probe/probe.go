@@ -86,7 +86,6 @@ func newTransport(o Options) *http.Transport {
 	if o.Transport != nil {
 		t = o.Transport.Clone()
 	}
-	t.DisableCompression = true // or net/http would hide it
 	if t.TLSClientConfig == nil {
 		t.TLSClientConfig = new(tls.Config)
 	}

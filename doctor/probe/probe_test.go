@@ -87,6 +87,10 @@ func forged(w http.ResponseWriter, _ *http.Request) {
 
 // compressed is a stream that a proxy compresses, and flushes.
 func compressed(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Accept-Encoding") != "gzip" {
+		way{}.serve(w, r)
+		return
+	}
 	w.Header().Set("Content-Type", media[transportOf(r)])
 	w.Header().Set("Cache-Control", "no-store, no-transform")
 	w.Header().Set("Content-Encoding", "gzip")
@@ -143,11 +147,12 @@ var faults = map[string]fault{
 	"another address": {way: on("", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "https://gateway.test/v1/ping", http.StatusPermanentRedirect)
 	}), want: map[string]string{"reach": "redirected"}, skipped: true, contains: "https://gateway.test"},
-	"a web page":       {way: on("", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<!doctype html><title>Sign in</title>") }), want: map[string]string{"reach": "other_server"}, skipped: true, contains: "text/html"},
-	"another JSON":     {way: on("", func(w http.ResponseWriter, _ *http.Request) { answer(w, map[string]string{"id": "x"}) }), want: map[string]string{"reach": "other_server"}, skipped: true},
-	"a bad gateway":    {way: on("", status(502)), want: map[string]string{"reach": "upstream_down"}, skipped: true, contains: "502, from squid/6.1"},
-	"a reset":          {way: on("", reset), want: map[string]string{"reach": "request_reset"}, skipped: true},
-	"no answer at all": {way: on("", silence), want: map[string]string{"reach": "request_timeout"}, skipped: true},
+	"a web page":          {way: on("", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<!doctype html><title>Sign in</title>") }), want: map[string]string{"reach": "other_server"}, skipped: true, contains: "text/html"},
+	"another JSON":        {way: on("", func(w http.ResponseWriter, _ *http.Request) { answer(w, map[string]string{"id": "x"}) }), want: map[string]string{"reach": "other_server"}, skipped: true},
+	"a healthy something": {way: on("", func(w http.ResponseWriter, _ *http.Request) { answer(w, map[string]string{"status": "ok"}) }), want: map[string]string{"reach": "other_server"}, skipped: true},
+	"a bad gateway":       {way: on("", status(502)), want: map[string]string{"reach": "upstream_down"}, skipped: true, contains: "502, from squid/6.1"},
+	"a reset":             {way: on("", reset), want: map[string]string{"reach": "request_reset"}, skipped: true},
+	"no answer at all":    {way: on("", silence), want: map[string]string{"reach": "request_timeout"}, skipped: true},
 
 	"upgrade 403":       {way: on("websocket", status(403)), want: map[string]string{"websocket": "upgrade_blocked"}, uses: "sse", contains: "403, from squid/6.1"},
 	"upgrade 400":       {way: on("websocket", status(400)), want: map[string]string{"websocket": "upgrade_blocked"}, uses: "sse"},
@@ -161,6 +166,7 @@ var faults = map[string]fault{
 	"socket welcomes":   {way: on("websocket", socket(after(0))), want: map[string]string{"websocket": "proof_missing"}, uses: "sse"},
 	"socket is late":    {way: on("websocket", socket(after(0, 2*time.Second))), want: map[string]string{"websocket": "proof_late"}, uses: "sse"},
 	"socket says no":    {way: on("websocket", socket(func(send func([]byte)) { send([]byte(`{"op":"error","code":"unavailable","message":"draining"}`)) })), want: map[string]string{"websocket": "refused"}, uses: "sse", contains: "draining"},
+	"socket noise":      {way: on("websocket", socket(func(send func([]byte)) { send([]byte(`{"op":"wel`)) })), want: map[string]string{"websocket": "damaged"}, uses: "sse"},
 	"a drain":           {way: on("sse", problem(503, "unavailable", "the server is draining")), want: map[string]string{"sse": "refused"}, uses: "websocket", contains: "the server is draining (unavailable)"},
 	"a filter":          {way: on("sse", status(403)), want: map[string]string{"sse": "attach_status"}, uses: "websocket"},
 	"all is held":       {way: on("sse", silence), want: map[string]string{"sse": "stream_silent"}, uses: "websocket"},
@@ -177,8 +183,9 @@ var faults = map[string]fault{
 	"the stream breaks": {way: on("sse", func(w http.ResponseWriter, r *http.Request) { open(w, r, nil); reset(w, r) }), want: map[string]string{"sse": "ended"}, uses: "websocket"},
 	"the stream ends":   {way: on("sse", func(w http.ResponseWriter, r *http.Request) { open(w, r, nil)(welcome) }), want: map[string]string{"sse": "ended"}, uses: "websocket"},
 
-	"half an answer":  {way: on("poll", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"frames":[{"op":"welcome"}]`) }), want: map[string]string{"poll": "poll_partial"}, uses: "websocket"},
-	"an empty answer": {way: on("poll", func(w http.ResponseWriter, _ *http.Request) {}), want: map[string]string{"poll": "poll_partial"}, uses: "websocket"},
+	"half an answer":               {way: on("poll", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"frames":[{"op":"welcome"}]`) }), want: map[string]string{"poll": "poll_partial"}, uses: "websocket"},
+	"an answer of somebody else's": {way: on("poll", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"frames":[{"op":"beat"}],"id":"a-1"}`) }), want: map[string]string{"poll": "poll_partial"}, uses: "websocket"},
+	"an empty answer":              {way: on("poll", func(w http.ResponseWriter, _ *http.Request) {}), want: map[string]string{"poll": "poll_partial"}, uses: "websocket"},
 	"a cache": {way: on("poll", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"frames":[{"op":"welcome","session":"s1"}],"id":"a-1"}`)
 	}), want: map[string]string{"poll": "poll_cached"}, uses: "websocket"},
@@ -209,14 +216,14 @@ var faults = map[string]fault{
 		}
 		return true
 	}}, want: map[string]string{"websocket": "upgrade_blocked", "sse": "stream_silent", "stream": "stream_silent"}, uses: "poll"},
-	"only the stream is better": {way: way{fault: func(w http.ResponseWriter, r *http.Request) bool {
+	"only the stream and polls": {way: way{fault: func(w http.ResponseWriter, r *http.Request) bool {
 		switch transportOf(r) {
 		case protocol.WebSocket, protocol.SSE:
 			status(403)(w, r)
 			return true
 		}
 		return false
-	}}, want: map[string]string{"websocket": "upgrade_blocked", "sse": "attach_status", "stream": "stream_only"}, uses: "poll"},
+	}}, want: map[string]string{"websocket": "upgrade_blocked", "sse": "attach_status"}, uses: "stream"},
 	"nothing works": {way: way{fault: func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path == "/v1/ping" {
 			return false
@@ -225,7 +232,8 @@ var faults = map[string]fault{
 		return true
 	}}, want: map[string]string{"websocket": "upgrade_blocked", "sse": "attach_status", "stream": "attach_status", "poll": "attach_status"}},
 
-	"idle": {options: Options{Idle: 75 * time.Second}, want: map[string]string{"websocket": "idle_held", "sse": "idle_held", "stream": "idle_held", "poll": "idle_held"}, uses: "websocket", contains: "Held idle for 75.0 s"},
+	"idle":                    {options: Options{Idle: 75 * time.Second}, want: map[string]string{"websocket": "idle_held", "sse": "idle_held", "stream": "idle_held", "poll": "idle_held"}, uses: "websocket", contains: "Held idle for 75.0 s"},
+	"idle, without WebSocket": {way: on("websocket", status(403)), options: Options{Idle: 75 * time.Second}, want: map[string]string{"websocket": "upgrade_blocked", "sse": "idle_held", "stream": "idle_held", "poll": "idle_held"}, uses: "sse"},
 	"idle is cut": {way: on("sse", func(w http.ResponseWriter, r *http.Request) {
 		send := open(w, r, nil)
 		after(0, 250*time.Millisecond)(send)

@@ -121,7 +121,8 @@ func (p *patient) attach(ctx context.Context, method, accept string, wait float6
 		return nil, err
 	}
 	r.Header.Set("Accept", accept)
-	r.Header.Set("Accept-Encoding", "gzip") // browsers always do; whether it tempts anybody is what is asked
+	// Browsers always do; whether it tempts anybody is what is asked. Said here, net/http leaves what comes as it is.
+	r.Header.Set("Accept-Encoding", "gzip")
 	if body != nil {
 		r.Header.Set("Content-Type", protocol.MediaJSON)
 	}

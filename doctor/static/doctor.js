@@ -72,7 +72,7 @@ async function holdIdle() {
   const held = await Promise.all(probes.map(async (probe) => {
     if (!probe.ok || !transports.includes(probe.probe)) return probe;
     const { held, silent, seen } = await hold(probe.probe, idle, words.limits.beat_ms);
-    const before = probe.findings.filter(({ code }) => !['idle_held', 'idle_cut', 'stream_only'].includes(code));
+    const before = probe.findings.filter(({ code }) => !['idle_held', 'idle_cut'].includes(code));
     const after = { ...probe, findings: [...before, ...judge.judgeIdle(held, silent, seen)] };
     show(probe.probe, after);
     return after;
@@ -85,9 +85,7 @@ async function holdIdle() {
 
 function conclude(about, probes) {
   report = judge.conclude(about, probes);
-  for (const probe of report.probes) show(probe.probe, probe);
-  const uses = report.transport || (report.works ? 'stream' : 'none');
-  $('transport').textContent = words.labels[uses];
+  $('transport').textContent = words.labels[report.transport || 'none'];
   const list = document.createElement('ol');
   list.append(...report.advice.map(advise));
   $('advice').replaceChildren(report.advice.length > 0 ? list : make('p', words.labels.nothing));
@@ -97,10 +95,9 @@ function conclude(about, probes) {
 
 function advise(advice) {
   const item = make('li', advice.text);
-  for (const product of ['nginx', 'haproxy', 'alb', 'client']) {
+  for (const product of ['nginx', 'haproxy', 'alb']) {
     if (!advice[product]) continue;
     const lines = document.createElement('pre');
-    lines.tabIndex = 0; // it may scroll
     lines.append(make('code', advice[product].join('\n')));
     item.append(make('h3', words.labels[product]), lines);
   }

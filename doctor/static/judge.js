@@ -44,17 +44,17 @@ export function judgeBy(words) {
   function judgeFrames(o) {
     const { welcome = 0, proof = 0 } = o;
     const values = {
-      limit_ms: o.limit, opened_ms: o.opened ?? 0, welcome_ms: welcome, allowed_ms: words.limits.welcome_ms,
+      limit_ms: o.limit, opened_ms: o.opened ?? 0, welcome_ms: welcome,
       proof_ms: proof, late_ms: proof - welcome, ended_ms: o.ended ?? 0,
     };
     const one = (code) => [found(code, values)];
     if (o.end === 'damaged') return one('damaged');
     if (o.end === 'eof' || o.end === 'reset') return one('ended');
     if (!welcome) return one(o.probe === 'websocket' ? 'websocket_mute' : 'stream_held');
-    if (welcome > words.limits.welcome_ms) return one('slow');
     if (!proof) return one('proof_missing');
     if (proof - welcome > words.limits.proof_ms) return one('proof_late');
-    return proof - welcome < words.limits.bunched_ms ? one('bunched') : [];
+    if (proof - welcome < words.limits.bunched_ms) return one('bunched');
+    return welcome > words.limits.welcome_ms ? one('slow') : [];
   }
 
   function judgePoll(o) {
@@ -87,14 +87,11 @@ export function judgeBy(words) {
 
   /** conclude is the report that follows from the probes. */
   function conclude(about, probes) {
-    const works = (name) => probes.some((p) => p.probe === name && p.ok);
-    const only = works('stream') && !works('sse') && !works('websocket');
-    const all = probes.map((p) => (only && p.probe === 'stream' ? { ...p, findings: [...p.findings, found('stream_only')] } : p));
-    const codes = new Set(all.flatMap((p) => p.findings).flatMap(({ code }) => words.findings[code].advice ?? []));
-    const transport = words.ladder.find(works) ?? '';
+    const transport = words.ladder.find((name) => probes.some((p) => p.probe === name && p.ok)) ?? '';
+    const codes = new Set(probes.flatMap((p) => p.findings).flatMap(({ code }) => words.findings[code].advice ?? []));
     return {
-      doctor: 1, client: 'browser', ...about, works: transport !== '' || works('stream'), transport,
-      rtt_ms: all.find((p) => p.probe === 'reach')?.rtt_ms ?? 0, probes: all,
+      doctor: 1, client: 'browser', ...about, works: transport !== '', transport,
+      rtt_ms: probes.find((p) => p.probe === 'reach')?.rtt_ms ?? 0, probes,
       advice: [...codes].map((code) => ({ code, ...words.advice[code] })),
     };
   }

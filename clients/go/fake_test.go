@@ -27,6 +27,8 @@ type fake struct {
 	// fault is asked before each attachment, counted from 1 for each transport,
 	// and may take it over; it returns false for an attachment in order.
 	fault func(t protocol.Transport, n int, out *outlet) bool
+	beat  time.Duration // what is granted
+	net   string        // what the welcome says
 	// refuse is asked before each other request, and may answer it.
 	refuse func(w http.ResponseWriter, r *http.Request) bool
 
@@ -38,6 +40,8 @@ type fake struct {
 	attaches []string
 	hellos   []*protocol.Hello
 	counts   map[protocol.Transport]int
+	byes     []string // the transports that were left with one
+	network  *pipeListener
 }
 
 // outlet is the server's end of one attachment.
@@ -55,8 +59,9 @@ type outlet struct {
 // test's bubble, over pipes.
 func newFake(t *testing.T, o Options) (*fake, *Client) {
 	t.Helper()
-	f := &fake{epoch: "a", grown: make(chan struct{}), keys: map[string]protocol.ID{}, counts: map[protocol.Transport]int{}}
+	f := &fake{epoch: "a", beat: fakeBeat, grown: make(chan struct{}), keys: map[string]protocol.ID{}, counts: map[protocol.Transport]int{}}
 	listener := newPipeListener()
+	f.network = listener
 	server := &http.Server{Handler: f}
 	served := make(chan struct{})
 	go func() {
@@ -123,6 +128,12 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/v1/ping":
 		answer(w, 200, map[string]any{"id": f.end(), "time": time.Now().UnixMilli()})
+	case r.URL.Path == "/v1/commands":
+		body, _ := io.ReadAll(r.Body)
+		if strings.Contains(string(body), `"op":"bye"`) {
+			f.bye(string(body))
+		}
+		answer(w, 200, map[string]any{"replies": []any{}})
 	case r.Method == http.MethodPost && r.Header.Get("Content-Type") == protocol.MediaStream:
 		f.upload(w, r)
 	case r.Method == http.MethodPost:
@@ -144,6 +155,13 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		answer(w, 200, map[string]any{"messages": page, "next": "a-1"})
 	}
+}
+
+// bye notes who leaves.
+func (f *fake) bye(what string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.byes = append(f.byes, what)
 }
 
 func (f *fake) upload(w http.ResponseWriter, r *http.Request) {
@@ -255,7 +273,7 @@ func (f *fake) open(out *outlet) error {
 func (f *fake) welcome(out *outlet) uint64 {
 	end := f.end()
 	welcome := &protocol.Welcome{
-		Session: "s1", Attachment: "a1", Transport: out.transport, ID: end, Beat: fakeBeat.Milliseconds(),
+		Session: "s1", Attachment: "a1", Transport: out.transport, ID: end, Beat: f.beat.Milliseconds(), Net: f.net,
 		Transports: protocol.Transports(), Limits: protocol.Limits{Wait: 20}, Channels: map[string]protocol.After{},
 	}
 	at := end.Seq
@@ -287,7 +305,16 @@ func (f *fake) serve(out *outlet) error {
 	if out.conn != nil { // a hijacked request's context does not notice the client's going
 		go func() {
 			defer cancel()
-			_, _ = io.Copy(io.Discard, out.conn)
+			for {
+				b, err := wsutil.ReadClientText(out.conn)
+				if err != nil {
+					return
+				}
+				if strings.Contains(string(b), `"op":"bye"`) {
+					f.bye("websocket")
+					return
+				}
+			}
 		}()
 	}
 	proof := time.After(250 * time.Millisecond)
@@ -304,7 +331,7 @@ func (f *fake) serve(out *outlet) error {
 		case <-grown:
 		case <-proof:
 			err = out.send(protocol.Proof())
-		case <-time.After(fakeBeat):
+		case <-time.After(f.beat):
 			err = out.send(protocol.Beat(protocol.ID{Epoch: f.epoch, Seq: at}))
 		case <-ctx.Done():
 			err = ctx.Err()
@@ -332,42 +359,3 @@ func (f *fake) servePoll(ctx context.Context, out *outlet, at uint64) error {
 	answer(out.w, 200, map[string]any{"frames": append([]json.RawMessage{}, out.frames...), "id": protocol.ID{Epoch: f.epoch, Seq: at}})
 	return nil
 }
-
-// pipeListener is a network of pipes, which a bubble knows when nothing happens in.
-type pipeListener struct {
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func newPipeListener() *pipeListener {
-	return &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
-}
-
-func (l *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	here, there := net.Pipe()
-	select {
-	case l.conns <- there:
-		return here, nil
-	case <-l.closed:
-		return nil, &net.OpError{Op: "dial", Err: net.ErrClosed}
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-func (l *pipeListener) Accept() (net.Conn, error) {
-	select {
-	case conn := <-l.conns:
-		return conn, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipeListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return nil
-}
-
-func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }

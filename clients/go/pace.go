@@ -12,7 +12,6 @@ import (
 const (
 	paceBase = 500 * time.Millisecond // the first wait is up to this
 	paceCap  = 30 * time.Second       // and no wait is drawn from more
-	healthy  = 30 * time.Second       // what an attachment has to last for the waits to begin anew
 )
 
 // pace spreads retries: each wait is drawn from a window that doubles (full
@@ -34,13 +33,6 @@ func (p *pace) next(atLeast time.Duration) time.Duration {
 		random = rand.Float64
 	}
 	return atLeast + time.Duration(random()*float64(window))
-}
-
-// lasted resets the waits if the attachment that has just ended was a healthy one.
-func (p *pace) lasted(age time.Duration) {
-	if age >= healthy {
-		p.attempts = 0
-	}
 }
 
 // askedWait is the wait that the server asked for with err.
@@ -92,6 +84,9 @@ func (c *Client) retry(ctx context.Context, limit time.Duration, attempt func() 
 			return err
 		}
 		c.log.Info("trying again", "wait", wait, "error", err)
+		if !isAnswer(err) {
+			c.http.CloseIdleConnections() // they may be as dead as the one that was used
+		}
 		if sleep(ctx, wait) != nil {
 			return err
 		}

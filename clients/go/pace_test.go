@@ -12,18 +12,9 @@ func TestWaitsAreDrawnFromAWindowThatDoublesUpToACap(t *testing.T) {
 			t.Errorf("wait %d is %v, want %v", i, got, want)
 		}
 	}
-	p.lasted(healthy - 1)
-	if got := p.next(0); got != paceCap {
-		t.Errorf("after a short life the wait is %v", got)
-	}
-	p.lasted(healthy)
 	p.random = func() float64 { return 0 }
 	if got := p.next(3 * time.Second); got != 3*time.Second {
 		t.Errorf("the wait is %v, want what the server asked for", got)
-	}
-	p.random = func() float64 { return 0.5 }
-	if got := p.next(0); got != 500*time.Millisecond {
-		t.Errorf("the second wait after a healthy life is %v", got)
 	}
 }
 

@@ -59,6 +59,8 @@ func (f *follower) note(e Event) {
 		f.notes = append(f.notes, "+"+string(e.Transport))
 	case *Detached:
 		f.notes = append(f.notes, "-"+string(e.Transport))
+	case *Offline:
+		f.notes = append(f.notes, "offline")
 	case *Gap:
 		f.notes = append(f.notes, fmt.Sprintf("gap %s..%s %s", e.From, e.To, e.Reason))
 	}

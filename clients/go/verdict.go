@@ -70,7 +70,7 @@ func isAnswer(err error) bool {
 		return true
 	}
 	_, ok := errors.AsType[*StatusError](err)
-	return ok
+	return ok || errors.Is(err, errNoUpgrade)
 }
 
 // isDial tells whether no connection came about, which is the same for every transport.

@@ -3,6 +3,7 @@ package fairlead
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha1"
@@ -65,13 +66,18 @@ func (c *Client) openWebSocket(ctx context.Context, h *protocol.Hello, pulse fun
 	return s, nil
 }
 
+// errNoUpgrade is Fairlead's answer to a handshake that a proxy took the Upgrade out of:
+// what is bad about the request is not what we asked for.
+var errNoUpgrade = errors.New("the upgrade was refused")
+
 // upgraded is the connection that the handshake made of the response (RFC 6455, section 4.1).
 func upgraded(response *http.Response, key string) (io.ReadWriteCloser, error) {
 	if response.StatusCode != http.StatusSwitchingProtocols {
-		if err := checkStatus(response); err != nil {
-			return nil, err
+		err := checkStatus(response)
+		if e, ok := errors.AsType[*protocol.Error](err); ok && e.Code == protocol.BadRequest {
+			return nil, fmt.Errorf("%w: %s", errNoUpgrade, e.Message)
 		}
-		return nil, &StatusError{Status: response.StatusCode}
+		return nil, cmp.Or[error](err, &StatusError{Status: response.StatusCode})
 	}
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	if response.Header.Get("Sec-WebSocket-Accept") != base64.StdEncoding.EncodeToString(sum[:]) {

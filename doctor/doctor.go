@@ -39,6 +39,7 @@ type Table struct {
 		Welcome float64 `json:"welcome_ms"` // to the first frame: later, and a client will have begun with another transport
 		Proof   float64 `json:"proof_ms"`   // from it to the second, that clients wait
 		Bunched float64 `json:"bunched_ms"` // frames closer than that came together
+		Delayed float64 `json:"delayed_ms"` // beyond four round trips, which a new connection with TLS takes: what is kept back for a moment
 		Beat    int64   `json:"beat_ms"`    // asked for while a connection is held idle: the longest that servers grant
 	} `json:"limits"`
 	Probes map[string]struct {

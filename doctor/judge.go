@@ -21,6 +21,7 @@ const (
 type Observation struct {
 	Probe        string  `json:"probe"`         // the transport
 	Limit        float64 `json:"limit"`         // after which it was given up
+	RTT          float64 `json:"rtt"`           // of a ping; 0: not known
 	End          string  `json:"end"`           // empty: it was proven
 	Ended        float64 `json:"ended"`         // when
 	Status       int     `json:"status"`        // of the response; 0: there was none
@@ -111,7 +112,7 @@ func judgeStream(o Observation) (found []Finding) {
 func judgeFrames(o Observation, found []Finding) []Finding {
 	limits := Words.Limits
 	values := Values{
-		"limit_ms": o.Limit, "opened_ms": o.Opened, "welcome_ms": o.Welcome,
+		"limit_ms": o.Limit, "opened_ms": o.Opened, "welcome_ms": o.Welcome, "rtt_ms": o.RTT,
 		"proof_ms": o.Proof, "late_ms": o.Proof - o.Welcome, "ended_ms": o.Ended,
 	}
 	add := func(code string) []Finding { return append(found, Found(code, values)) }
@@ -132,6 +133,8 @@ func judgeFrames(o Observation, found []Finding) []Finding {
 		return add("bunched")
 	case o.Welcome > limits.Welcome:
 		return add("slow")
+	case o.Probe != "websocket" && o.RTT > 0 && o.Welcome > 4*o.RTT+limits.Delayed:
+		return add("delayed")
 	default:
 		return found
 	}

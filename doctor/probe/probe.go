@@ -36,6 +36,7 @@ type patient struct {
 	client  *http.Client
 	timeout time.Duration
 	idle    time.Duration
+	rtt     float64 // of a ping, once it is reached
 }
 
 // Check reports why address is not one of a gateway, or nil.
@@ -75,7 +76,7 @@ func Run(ctx context.Context, address string, o Options) (*doctor.Report, error)
 	report := &doctor.Report{Client: "cli", URL: base.Redacted(), Time: time.Now().UTC().Truncate(time.Second)}
 	reach := p.reach(ctx, transport)
 	each(reach)
-	report.RTT, report.Probes = reach.RTT, append(report.Probes, reach)
+	p.rtt, report.RTT, report.Probes = reach.RTT, reach.RTT, append(report.Probes, reach)
 	report.Probes = append(report.Probes, p.transports(ctx, reach.OK, each)...)
 	report.Conclude()
 	return report, context.Cause(ctx)
@@ -126,6 +127,7 @@ func (p *patient) transport(ctx context.Context, t protocol.Transport) doctor.Pr
 	default:
 		o = p.stream(ctx, t)
 	}
+	o.RTT = p.rtt
 	probe := doctor.Attached(o)
 	if probe.OK && p.idle > 0 {
 		probe.Conclude(p.hold(ctx, t)...)

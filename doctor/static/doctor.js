@@ -39,8 +39,8 @@ async function reach() {
   return judge.probe('reach', { rtt_ms: pong.rtt }, found);
 }
 
-async function attach(transport) {
-  const seen = await observe(transport);
+async function attach(transport, rtt) {
+  const seen = { ...(await observe(transport)), rtt };
   const { opened: opened_ms, welcome: welcome_ms, proof: proof_ms } = seen;
   return judge.probe(transport, { opened_ms, welcome_ms, proof_ms }, judge.judge(seen));
 }
@@ -53,7 +53,7 @@ async function run() {
   const first = await reach();
   show('reach', first);
   const rest = await Promise.all(transports.map(async (transport) => {
-    const probe = first.ok ? await attach(transport) : judge.skipped(transport);
+    const probe = first.ok ? await attach(transport, first.rtt_ms) : judge.skipped(transport);
     show(transport, probe);
     return probe;
   }));

@@ -44,7 +44,7 @@ export function judgeBy(words) {
   function judgeFrames(o) {
     const { welcome = 0, proof = 0 } = o;
     const values = {
-      limit_ms: o.limit, opened_ms: o.opened ?? 0, welcome_ms: welcome,
+      limit_ms: o.limit, opened_ms: o.opened ?? 0, welcome_ms: welcome, rtt_ms: o.rtt ?? 0,
       proof_ms: proof, late_ms: proof - welcome, ended_ms: o.ended ?? 0,
     };
     const one = (code) => [found(code, values)];
@@ -54,7 +54,9 @@ export function judgeBy(words) {
     if (!proof) return one('proof_missing');
     if (proof - welcome > words.limits.proof_ms) return one('proof_late');
     if (proof - welcome < words.limits.bunched_ms) return one('bunched');
-    return welcome > words.limits.welcome_ms ? one('slow') : [];
+    if (welcome > words.limits.welcome_ms) return one('slow');
+    const kept = o.probe !== 'websocket' && o.rtt > 0 && welcome > 4 * o.rtt + words.limits.delayed_ms;
+    return kept ? one('delayed') : [];
   }
 
   function judgePoll(o) {

@@ -13,6 +13,6 @@ export const haproxy: Start = async (upstream, dir) => {
   writeFileSync(file, conf);
   const child = run('haproxy', ['-db', '-q', '-f', file], 'inherit');
   const url = `http://${address}`;
-  await answers(`${url}/healthz`);
+  await answers(child, `${url}/healthz`);
   return { url, close: () => end(child, 'SIGTERM') };
 };

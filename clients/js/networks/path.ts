@@ -24,16 +24,17 @@ export class Path {
     this.#stages = stages;
   }
 
-  /** open starts the stages, the one at the gateway first; dir makes a directory for each. */
+  /** open starts the stages, the one at the gateway first; dir makes a directory for each. If one does not start, none is left. */
   static async open(gateway: string, starts: readonly Start[], dir: () => string): Promise<Path> {
     const stages: Stage[] = [];
-    let upstream = gateway;
-    for (const start of starts) {
-      const stage = await start(upstream, dir());
-      stages.push(stage);
-      upstream = stage.url;
+    const path = new Path(gateway, stages);
+    try {
+      for (const start of starts) stages.push(await start(path.url, dir()));
+    } catch (error) {
+      await path.close();
+      throw error;
     }
-    return new Path(gateway, stages);
+    return path;
   }
 
   get url(): string {

@@ -12,6 +12,6 @@ export const squid: Start = async (upstream, dir) => {
   writeFileSync(file, conf);
   // Squids of one service name share memory, and one that was killed leaves it behind for the next to stumble over.
   const child = run('squid', ['-N', '-n', `fairlead${new URL(proxy).port}`, '-f', file], 'ignore');
-  await answers(proxy);
+  await answers(child, proxy);
   return { url: upstream, proxy, close: () => end(child, 'SIGTERM') };
 };

@@ -29,7 +29,7 @@ export class Nginx {
     );
     this.#process = run('nginx', ['-p', dir, '-c', join(dir, 'nginx.conf')], 'inherit');
     this.url = `http://${address}`;
-    await answers(`${this.url}/healthz`);
+    await answers(this.#process, `${this.url}/healthz`);
   }
 
   stop(): Promise<void> {

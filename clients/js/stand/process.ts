@@ -49,15 +49,20 @@ export async function freePort(): Promise<number> {
   return address.port;
 }
 
-/** answers waits until a server does, whatever it says: proxies do not tell when they are ready. */
-export async function answers(url: string): Promise<void> {
+/** answers waits until the child does at the url, whatever it says: proxies do not tell when they are ready. One that does not is ended. */
+export async function answers(child: ChildProcess, url: string): Promise<void> {
   const limit = AbortSignal.timeout(10_000);
   for (;;) {
     try {
       await fetch(url, { signal: limit });
       return;
     } catch (error) {
-      if (limit.aborted) throw new Error(`${url} does not answer`, { cause: error });
+      const ended = child.exitCode ?? child.signalCode;
+      if (ended !== null) throw new Error(`${child.spawnfile} ended (${ended}) before it answered at ${url}: run it by hand to see why`, { cause: error });
+      if (limit.aborted) {
+        await end(child, 'SIGKILL');
+        throw new Error(`${child.spawnfile} does not answer at ${url}`, { cause: error });
+      }
       await new Promise((tick) => setTimeout(tick, 20));
     }
   }

@@ -107,6 +107,9 @@ func TestASilentDeathIsNoticedWithinABeatAndTwoSeconds(t *testing.T) {
 				f, c := newFake(t, Options{Transports: []protocol.Transport{transport}})
 				sub := follow(t, c, protocol.Start{})
 				sub.attached()
+				if _, err := c.Ping(t.Context()); err != nil { // leaves a connection for later requests
+					t.Fatal(err)
+				}
 				time.AfterFunc(40*time.Second, func() {
 					f.network.swallow()()
 					f.publish("a")
@@ -116,10 +119,86 @@ func TestASilentDeathIsNoticedWithinABeatAndTwoSeconds(t *testing.T) {
 				if took := time.Since(begun) - 40*time.Second; took > fakeBeat+2*time.Second {
 					t.Errorf("took %v", took)
 				}
-				sub.until(1, time.Hour)
 			})
 		})
 	}
+}
+
+func TestASlowBeatEndsTheSuspicion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, c := newFake(t, Options{})
+		f.fault = func(_ protocol.Transport, n int, out *outlet) bool {
+			if n > 1 || f.open(out) != nil {
+				return false
+			}
+			f.welcome(out)
+			time.Sleep(250 * time.Millisecond)
+			_ = out.send(protocol.Proof())
+			time.Sleep(fakeBeat + 500*time.Millisecond) // too long, but not so long that another is proven
+			_ = out.send(protocol.Beat(f.end()))
+			time.Sleep(time.Second)
+			_ = out.send(f.log[0].Wire())
+			out.await()
+			return true
+		}
+		sub := follow(t, c, protocol.Start{})
+		sub.attached()
+		time.AfterFunc(5200*time.Millisecond, func() { f.publish("a") })
+		sub.until(1, time.Minute)
+		sub.want("a", "+websocket")
+		if f.counts[protocol.WebSocket] != 2 {
+			t.Errorf("%d attachments were tried", f.counts[protocol.WebSocket])
+		}
+	})
+}
+
+func TestALongMessageOverASlowNetworkIsNoSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, c := newFake(t, Options{Transports: []protocol.Transport{protocol.SSE}})
+		f.publish("a")
+		f.fault = func(_ protocol.Transport, n int, out *outlet) bool {
+			if f.open(out) != nil {
+				return true
+			}
+			f.welcome(out)
+			time.Sleep(250 * time.Millisecond)
+			_ = out.send(protocol.Proof())
+			for _, b := range f.log[0].Wire().Event() {
+				time.Sleep(time.Second)
+				_, _ = out.w.Write([]byte{b})
+				_ = http.NewResponseController(out.w).Flush()
+			}
+			out.await()
+			return true
+		}
+		sub := follow(t, c, fromStart)
+		sub.until(1, time.Hour)
+		sub.want("a", "+sse")
+	})
+}
+
+func TestAPollThatIsSentAwayObeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, c := newFake(t, Options{Transports: []protocol.Transport{protocol.Poll}})
+		var away, back time.Time
+		f.fault = func(_ protocol.Transport, n int, out *outlet) bool {
+			switch n {
+			case 2:
+				away = time.Now()
+				answer(out.w, 200, map[string]any{"frames": []json.RawMessage{protocol.Goaway(20*time.Second, "drain").JSON()}, "id": f.end()})
+				return true
+			case 3:
+				back = time.Now()
+			}
+			return false
+		}
+		sub := follow(t, c, protocol.Start{})
+		time.AfterFunc(time.Minute, func() { f.publish("a") })
+		sub.until(1, time.Hour)
+		if took := back.Sub(away); took < 20*time.Second || took > 22*time.Second {
+			t.Errorf("came back after %v", took)
+		}
+	})
 }
 
 func TestAGoawayLeavesNoTimeWithoutAnAttachment(t *testing.T) {
@@ -277,9 +356,10 @@ func TestBeatsAreAskedForWhereIdleConnectionsAreCut(t *testing.T) {
 		}
 		sub := follow(t, c, protocol.Start{})
 		sub.attached()
-		time.AfterFunc(time.Minute, func() { f.publish("a") })
-		sub.until(1, 2*time.Minute)
-		if first, second := f.hellos[0].Beat, f.hellos[1].Beat; first != 0 || second != 8000 {
+		time.AfterFunc(4250*time.Millisecond, func() { f.publish("a") })
+		time.AfterFunc(time.Minute, func() { f.publish("b") })
+		sub.until(2, 2*time.Minute)
+		if first, second := f.hellos[0].Beat, f.hellos[1].Beat; first != 0 || second != 6000 {
 			t.Errorf("asked for %d, and then for %d ms", first, second)
 		}
 	})

@@ -41,7 +41,6 @@ type link struct {
 	undo      *lessons      // what was known before the last loss; nil: it has been confirmed
 	net       string        // of the network; empty: not known
 	preferred protocol.Transport
-	moved     bool // to another network, since something was proven
 }
 
 // moment is when something happens, and the chance that goes with it, in [0, 1).

@@ -102,7 +102,11 @@ func TestSilenceIsSuspectedAndAnotherAttachmentTakesOver(t *testing.T) {
 	w := newWorld(t, 1, good, good, good).start(recollection{}).run(time.Minute + time.Second)
 	clear(w.alive) // silently dead; what is new works
 	served := w.link.serving().number
-	if took := w.untilOther(served); took > worldBeat+2*time.Second {
+	begun := w.now
+	if w.untilOther(served); len(w.link.attempts) != 1 {
+		t.Errorf("under way: %+v", w.link.attempts)
+	}
+	if took := w.now.Sub(begun); took > worldBeat+2*time.Second {
 		t.Errorf("took %v", took)
 	}
 	w.want("told", w.told(), "+websocket +websocket")
@@ -133,12 +137,53 @@ func TestAnAttachmentThatSpeaksUpAgainKeepsServing(t *testing.T) {
 	}
 	w.alive[served] = true
 	w.feed(heard{served, w.now})
+	if len(w.link.attempts) != 1 {
+		t.Errorf("still under way: %+v", w.link.attempts)
+	}
 	w.in(worldBeat, func() { w.beats(served, worldBeat) })
 	w.run(time.Minute)
 	if a := w.link.serving(); a == nil || a.number != served || len(w.link.attempts) != 1 {
 		t.Errorf("got %+v", w.link.attempts)
 	}
 	w.want("told", w.told(), "+websocket")
+}
+
+// TestWhoWakesUpDoesNotEndWhatMayBeAlive lets nobody look for ten minutes.
+func TestWhoWakesUpDoesNotEndWhatMayBeAlive(t *testing.T) {
+	w := newWorld(t, 1, good, good, good).start(recollection{}).run(time.Minute)
+	served := w.link.serving().number
+	w.now = w.now.Add(10 * time.Minute)
+	if w.feed(ticked{}); w.link.serving() == nil || !w.link.serving().suspect {
+		t.Fatalf("got %+v", w.link)
+	}
+	w.feed(heard{served, w.now})
+	if a := w.link.serving(); a == nil || a.number != served || a.suspect || len(w.link.attempts) != 1 {
+		t.Errorf("got %+v", w.link.attempts)
+	}
+}
+
+func TestAttemptsThatHangAreBegunAnewWhenThereIsAnAnswerAgain(t *testing.T) {
+	w := newWorld(t, 1, good, good, good)
+	w.leave(false)
+	w.start(recollection{}).run(6 * time.Second)
+	w.want("told", w.told(), "offline")
+	w.comeBack()
+	w.until(protocol.WebSocket, 3*time.Second)
+}
+
+func TestAServerThatSendsAwayWhoeverComesIsNotAskedInACircle(t *testing.T) {
+	w := newWorld(t, 1, way{away: 300 * time.Millisecond}, good, good).start(recollection{}).run(time.Minute)
+	w.awayFor, w.opens = -1, nil
+	if w.run(10 * time.Minute); len(w.opens) > 60 {
+		t.Errorf("%d attempts", len(w.opens))
+	}
+}
+
+func TestWhatTheServerDoesNotOfferIsNotTried(t *testing.T) {
+	w := newWorld(t, 1, hanging, good, good)
+	w.offered = []protocol.Transport{protocol.SSE, protocol.Poll}
+	w.start(recollection{}).run(3 * time.Hour)
+	w.want("tried", w.schedule(), "websocket@0 sse@250")
 }
 
 func TestOneAndAHalfBeatsOfSilenceEndAnAttachment(t *testing.T) {
@@ -155,6 +200,12 @@ func TestOneAndAHalfBeatsOfSilenceEndAnAttachment(t *testing.T) {
 
 func TestTwoEarlyDeathsDemoteATransportAndOneDoesNot(t *testing.T) {
 	dying := way{after: 20 * time.Millisecond, life: 8 * time.Second}
+	for _, life := range []time.Duration{8 * time.Second, 25 * time.Second} { // the beats that are asked for get shorter
+		dying.life = life
+		w := newWorld(t, 1, dying, good, good).start(recollection{})
+		w.until(protocol.SSE, 2*time.Minute)
+	}
+	dying.life = 8 * time.Second
 	for _, silent := range []bool{false, true} {
 		dying.silent = silent
 		w := newWorld(t, 1, dying, good, good).start(recollection{})
@@ -259,6 +310,8 @@ func TestWhatIsRememberedGoesFirstAndTheOthersAreHeldBack(t *testing.T) {
 	w.net, w.known["here"] = "here", here
 	w.start(here).run(20 * time.Second)
 	w.want("good", w.schedule(), "sse@0")
+	w = newWorld(t, 1, good, good, good).start(recollection{Net: "here", Good: protocol.SSE}).run(20 * time.Second)
+	w.want("good, and others too", w.schedule(), "sse@0")
 	w = newWorld(t, 1, hanging, hanging, hanging).start(here).run(8 * time.Second)
 	w.want("good no more", w.schedule(), "sse@0 poll@1000 websocket@1250")
 	w = newWorld(t, 1, hanging, hanging, hanging).start(recollection{Net: "here", Good: protocol.Poll}).run(8 * time.Second)
@@ -283,6 +336,12 @@ func TestOnlyABadTransportBesideAGoodOneIsWorthRemembering(t *testing.T) {
 	w.net = "here"
 	w.start(recollection{}).run(time.Second)
 	want := recollection{Net: "here", Good: protocol.SSE, Bad: []protocol.Transport{protocol.WebSocket}}
+	if len(w.noted) != 1 || !reflect.DeepEqual(w.noted[0], want) {
+		t.Errorf("noted %v, want %v", w.noted, want)
+	}
+	w = newWorld(t, 1, hanging, good, good)
+	w.net = "here"
+	w.start(recollection{}).run(11 * time.Second)
 	if len(w.noted) != 1 || !reflect.DeepEqual(w.noted[0], want) {
 		t.Errorf("noted %v, want %v", w.noted, want)
 	}
@@ -323,6 +382,9 @@ func TestWaitsAreShortAfterALossAndGrowLater(t *testing.T) {
 		t.Errorf("%d pings in the first seconds", pings)
 	}
 	opens := len(w.opens)
+	if w.link.failures > 3 {
+		t.Errorf("%d failures: the next wait may be long", w.link.failures)
+	}
 	if opens > 5 {
 		t.Errorf("%d attempts where a ping would do", opens)
 	}
@@ -337,6 +399,9 @@ func TestWaitsAreShortAfterALossAndGrowLater(t *testing.T) {
 	if w.feed(ended{attempt: w.link.serving().number, verdict: lost, err: errSilent}); w.link.resume.Sub(w.now) > paceBase {
 		t.Errorf("after a healthy life the wait is %v", w.link.resume.Sub(w.now))
 	}
+	if w.link.failures != 1 {
+		t.Errorf("after a healthy life %d failures", w.link.failures)
+	}
 }
 
 func TestWhatTheServerAsksForIsKeptWithinBounds(t *testing.T) {
@@ -345,7 +410,7 @@ func TestWhatTheServerAsksForIsKeptWithinBounds(t *testing.T) {
 		for len(w.opens) < 2 {
 			w.run(10 * time.Millisecond)
 		}
-		if got := w.now.Sub(noon); got < want || got > want*11/10+20*time.Millisecond {
+		if got := w.now.Sub(noon); got < want+want/1000 || got > want*11/10+20*time.Millisecond {
 			t.Errorf("asked for %v, waited %v", asked, got)
 		}
 	}
@@ -358,7 +423,10 @@ func TestAReturnOfTheNetworkIsNoticedAtOnce(t *testing.T) {
 		for w.link.serving() != nil {
 			w.run(10 * time.Millisecond)
 		}
-		w.run(5 * time.Second)
+		if w.run(pingLimit + 500*time.Millisecond); !strings.Contains(w.told(), "offline") {
+			t.Errorf("visibly: %v: nobody is told: %s", visibly, w.told())
+		}
+		w.run(2500 * time.Millisecond)
 		w.comeBack()
 		limit := time.Second // of waits, and the proof
 		if !visibly {

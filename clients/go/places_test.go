@@ -63,8 +63,9 @@ func TestCursorsMoveByTheRules(t *testing.T) {
 		p["chat.*"].after = cursor(t, c.from)
 		v, _ := p.view()
 		for i, m := range c.messages {
-			if got, _ := p.message(v, &Message{ID: id(t, m), Channel: "chat.1"}); got != c.want[i] {
-				t.Errorf("%s: %s is delivered: %v", c.name, m, got)
+			got, err := p.message(v, &Message{ID: id(t, m), Channel: "chat.1"})
+			if got != c.want[i] || (err != nil) != (m == "b-9" && c.from == "a-1") {
+				t.Errorf("%s: %s is delivered: %v, %v", c.name, m, got, err)
 			}
 		}
 		if got := p["chat.*"].after.String(); got != c.end {

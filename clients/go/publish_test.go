@@ -50,6 +50,44 @@ func TestAPublishWhoseAnswerIsLostIsStoredOnce(t *testing.T) {
 	})
 }
 
+// TestPublishesOutliveAnAbsenceOfTheNetworkInOrder takes the network away, visibly and not, in the middle of them.
+func TestPublishesOutliveAnAbsenceOfTheNetworkInOrder(t *testing.T) {
+	for _, visibly := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			f, c := newFake(t, Options{})
+			var want []string
+			for i := range 30 {
+				if i == 10 {
+					for range 3 { // connections that are kept
+						go func() { _, _ = c.Ping(t.Context()) }()
+					}
+					synctest.Wait()
+					leave := f.network.swallow
+					if visibly {
+						leave = f.network.leave
+					}
+					time.AfterFunc(5*time.Second, leave())
+				}
+				begun := time.Now()
+				if _, err := c.Publish(t.Context(), "chat.1", Text(fmt.Sprint(i))); err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(begun); took > attemptLimit+5*time.Second+paceBase {
+					t.Errorf("visibly: %v: took %v", visibly, took)
+				}
+				want = append(want, fmt.Sprintf("%q", fmt.Sprint(i)))
+			}
+			var got []string
+			for _, m := range f.log {
+				got = append(got, string(m.Payload))
+			}
+			if strings.Join(got, " ") != strings.Join(want, " ") {
+				t.Errorf("visibly: %v: got %s", visibly, got)
+			}
+		})
+	}
+}
+
 func TestAPublishIsNotRetriedPastTheServersMemoryOfKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, c := newFake(t, Options{})

@@ -66,12 +66,8 @@ func (t *turn) learn(proven protocol.Transport) {
 		r.climbAt = time.Time{}
 		if i < t.rank(proven) && !r.absent {
 			r.climbAt = earliest(climbAt, t.now.Add(t.climbs[min(r.tries, len(t.climbs)-1)]))
-			if t.moved && !r.isBad(t.now) {
-				r.climbAt = t.now
-			}
 		}
 	}
-	t.moved = false
 	if t.preferred != "" && (t.rank(proven) < t.rank(t.preferred) || t.rung(t.preferred).isBad(t.now)) {
 		t.preferred = proven
 	}
@@ -154,11 +150,10 @@ func (t *turn) recall(r recollection) {
 
 // arrive notes which network this is. What is known of another one says nothing here.
 func (t *turn) arrive(r recollection) {
-	switch {
-	case r.Net == "" || r.Net == t.net:
+	if r.Net == "" || r.Net == t.net {
 		return
-	case t.net != "":
-		t.moved = true
+	}
+	if t.net != "" {
 		for i := range t.rungs {
 			t.rungs[i].bad, t.rungs[i].tries, t.rungs[i].demoted = time.Time{}, 0, false
 		}

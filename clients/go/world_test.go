@@ -1,6 +1,7 @@
 package fairlead
 
 import (
+	"cmp"
 	"container/heap"
 	"errors"
 	"fmt"
@@ -42,16 +43,18 @@ const worldBeat = 15 * time.Second
 
 // world plays a network and a server to a link, by a clock of its own.
 type world struct {
-	t     testing.TB
-	seed  uint64
-	dice  *rand.Rand
-	now   time.Time
-	link  link
-	ways  map[protocol.Transport]way
-	cut   bool // nothing gets through, and nothing says so
-	down  bool // nothing gets through, and connections are refused
-	net   string
-	known map[string]recollection
+	t       testing.TB
+	seed    uint64
+	dice    *rand.Rand
+	now     time.Time
+	link    link
+	ways    map[protocol.Transport]way
+	cut     bool // nothing gets through, and nothing says so
+	down    bool // nothing gets through, and connections are refused
+	net     string
+	known   map[string]recollection
+	offered []protocol.Transport
+	awayFor time.Duration // of a goaway; 0: a second, negative: none
 
 	queue    happenings
 	queued   int
@@ -209,7 +212,7 @@ func (w *world) answer(o open) {
 		if !w.alive[n] || w.cut {
 			return
 		}
-		w.feed(welcomed{attempt: n, quiet: beat, offered: protocol.Transports(), recalled: w.recall()})
+		w.feed(welcomed{attempt: n, quiet: beat, offered: w.offered, recalled: w.recall()})
 		if way.mute {
 			return
 		}
@@ -220,7 +223,7 @@ func (w *world) answer(o open) {
 		w.in(proof, func() { w.hear(n, proved{n}) })
 		w.in(beat, func() { w.beats(n, beat) })
 		if way.away > 0 {
-			w.in(way.away, func() { w.hear(n, sentAway{n, time.Second}) })
+			w.in(way.away, func() { w.hear(n, sentAway{n, max(0, cmp.Or(w.awayFor, time.Second))}) })
 		}
 		if way.life > 0 {
 			w.in(way.life, func() {

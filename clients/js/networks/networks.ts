@@ -38,6 +38,7 @@ const absence: Moment = { after: 3_000, strike: (wire) => void wire.leave(5_000)
 
 export const networks: readonly Network[] = [
   // Those that take longest come first.
+  { name: 'holds the last 4 KB', stages: [box({ upgrade: 403, tail: 4_096 })], first: worst },
   { name: 'haproxy, 10 s', stages: [haproxy], final: ['websocket'], pause: 12_000 },
   { name: 'nginx, hostile', stages: [nginx('testdata/networks/nginx-hostile.conf')], final: ['poll'], first: worst, pause: 12_000 },
   { name: 'black hole, 6 s', stages: [wire({}, hole)] },
@@ -62,7 +63,6 @@ export const networks: readonly Network[] = [
   { name: 'holds, upgrade passes', stages: [box({ holds: 'everything' })], final: ['websocket'] },
   { name: 'mute, holds', stages: [box({ upgrade: 'mute', holds: 'everything' })], final: ['poll'], first: worst },
   { name: 'content filter', stages: [box({ upgrade: 403, holds: 'text/event-stream' })], final: ['stream', 'poll'] },
-  { name: 'holds the last 4 KB', stages: [box({ upgrade: 403, tail: 4_096 })], first: worst },
   { name: 'cache', stages: [box({ upgrade: 400, holds: 'everything', caches: true })], final: ['poll'], first: worst },
   { name: 'two connections left', stages: [box({ upgrade: 400 }), wire({ seats: 2 })], final: streams },
 ];

@@ -48,6 +48,8 @@ export const networks: readonly Network[] = [
   { name: 'slow, upgrade 403', stages: [box({ upgrade: 403 }), wire({ rate: 8_000, delay: 300 })] },
   { name: 'resets, 3 s', stages: [wire({ lifetime: 3_000 })] },
   { name: 'resets, 3 s, upgrade 403', stages: [box({ upgrade: 403 }), wire({ lifetime: 3_000 })] },
+  // So far away that each reset meets publishes that were stored and not yet acknowledged.
+  { name: 'resets, 3 s, far away', stages: [wire({ lifetime: 3_000, delay: 150 })] },
   { name: 'cuts, 16 KB', stages: [wire({ most: 16_384 })] },
   // Less than all 200 messages in one answer would let nobody through who has missed them.
   { name: 'cuts, 48 KB, holds', stages: [box({ upgrade: 400, holds: 'everything' }), wire({ most: 49_152 })], final: ['poll'] },

@@ -215,13 +215,16 @@ type pipeListener struct {
 }
 
 func (l *pipeListener) dial(ctx context.Context) (net.Conn, error) {
-	here, there := net.Pipe()
+	here, pipe := net.Pipe()
+	there := newRoomy(pipe)
 	select {
-	case l.conns <- newRoomy(there):
+	case l.conns <- there:
 		return here, nil
 	case <-l.closed:
+		there.closed()
 		return nil, &net.OpError{Op: "dial", Err: net.ErrClosed}
 	case <-ctx.Done():
+		there.closed()
 		return nil, ctx.Err()
 	}
 }

@@ -30,5 +30,5 @@ func (p *patient) hold(ctx context.Context, t protocol.Transport) []doctor.Findi
 	default:
 		p.follow(ctx, t, line, touch, never)
 	}
-	return doctor.JudgeIdle(line.now(), since(touched), line.seen)
+	return doctor.JudgeIdle(line.now(), milliseconds(time.Since(touched)), line.seen)
 }

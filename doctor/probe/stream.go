@@ -6,7 +6,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"time"
 
 	"github.com/fairlead/fairlead/doctor"
 	"github.com/fairlead/fairlead/protocol"
@@ -104,6 +103,3 @@ func (c *cutter) feed(chunk []byte, emit func([]byte)) error {
 	}
 	return nil
 }
-
-// since tells how long ago at was, in milliseconds.
-func since(at time.Time) float64 { return milliseconds(time.Since(at)) }

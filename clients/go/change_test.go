@@ -137,7 +137,8 @@ func TestASlowBeatEndsTheSuspicion(t *testing.T) {
 			time.Sleep(fakeBeat + 500*time.Millisecond) // too long, but not so long that another is proven
 			_ = out.send(protocol.Beat(f.end()))
 			time.Sleep(time.Second)
-			_ = out.send(f.log[0].Wire())
+			messages, _ := f.after(0)
+			_ = out.send(messages[0].Wire())
 			out.await()
 			return true
 		}
@@ -208,7 +209,7 @@ func TestAGoawayLeavesNoTimeWithoutAnAttachment(t *testing.T) {
 			if n > 1 || f.open(out) != nil {
 				return false
 			}
-			time.AfterFunc(10*time.Second, func() { _ = out.send(protocol.Goaway(time.Second, "drain")) })
+			time.AfterFunc(10050*time.Millisecond, func() { _ = out.send(protocol.Goaway(time.Second, "drain")) }) // between two messages
 			_ = f.serve(out)
 			out.conn.Close()
 			return true

@@ -82,6 +82,11 @@ func TestTheFirstThatIsProvenServesAndABetterOneTakesOver(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, 1, c.ways...).start(recollection{})
 			w.until(c.first, c.within)
+			for _, a := range w.link.attempts {
+				if w.link.rank(a.transport) > w.link.rank(c.first) {
+					t.Errorf("%s goes on beside %s", a.transport, c.first)
+				}
+			}
 			w.run(5 * time.Second)
 			w.want("told", w.told(), c.told)
 		})
@@ -153,8 +158,12 @@ func TestWhoWakesUpDoesNotEndWhatMayBeAlive(t *testing.T) {
 	w := newWorld(t, 1, good, good, good).start(recollection{}).run(time.Minute)
 	served := w.link.serving().number
 	w.now = w.now.Add(10 * time.Minute)
+	delete(w.alive, served) // its beats are there, and are read a moment later
 	if w.feed(ticked{}); w.link.serving() == nil || !w.link.serving().suspect {
 		t.Fatalf("got %+v", w.link)
+	}
+	if w.run(defaults.doubt / 2); w.link.serving() == nil {
+		t.Fatal("it had no time to speak up")
 	}
 	w.feed(heard{served, w.now})
 	if a := w.link.serving(); a == nil || a.number != served || a.suspect || len(w.link.attempts) != 1 {

@@ -366,6 +366,28 @@ func TestBeatsAreAskedForWhereIdleConnectionsAreCut(t *testing.T) {
 	})
 }
 
+func TestPollsAreShortenedWhereProxiesDoNotWaitForThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, c := newFake(t, Options{Transports: []protocol.Transport{protocol.Poll}})
+		f.beat = 20 * time.Second
+		f.fault = func(_ protocol.Transport, n int, out *outlet) bool {
+			if *out.hello.Wait <= 10 {
+				return false
+			}
+			time.Sleep(10 * time.Second)
+			http.Error(out.w, "too slow", http.StatusGatewayTimeout)
+			return true
+		}
+		sub := follow(t, c, protocol.Start{})
+		time.AfterFunc(time.Minute, func() { f.publish("a") })
+		sub.until(1, 2*time.Minute)
+		sub.want("a", "+poll -poll +poll")
+		if got := *f.hellos[len(f.hellos)-1].Wait; got != 5 {
+			t.Errorf("the last poll waited %v s", got)
+		}
+	})
+}
+
 func TestAPollThatIsAnsweredAtOnceWithNothingIsNotRepeatedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, c := newFake(t, Options{Transports: []protocol.Transport{protocol.Poll}})

@@ -1,6 +1,11 @@
 // Package fairlead is a client of Fairlead, the realtime gateway: it publishes
 // exactly once, and subscribes to channels over whichever transport the
 // network lets through. PROTOCOL.md is what it speaks.
+//
+// A subscription tries its transports one shortly after the other, trusts the
+// first that is proven, and changes to a better one, or to another when one
+// falls silent, before it ends the one that it has: no message is lost by it
+// or comes twice. The first matter is decided by the link, the second by places.
 package fairlead
 
 import (

@@ -47,6 +47,8 @@ func (t *turn) bereave(a attempt, e ended) {
 	t.regret()
 	if e.verdict == lost {
 		t.strike(&a)
+	}
+	if e.verdict == lost || isTimeout(e.err) {
 		t.shorten(&a, e.err)
 	}
 	t.thrive(&a)
@@ -71,14 +73,10 @@ func (t *turn) bereave(a attempt, e ended) {
 
 // pauseAfter is how long to wait after a has ended as e says.
 func (t *turn) pauseAfter(a attempt, e ended) time.Duration {
-	switch {
-	case !a.leave.IsZero(): // the server spreads its clients' return: its wait takes the place of ours
+	if !a.leave.IsZero() { // the server spreads its clients' return: its wait takes the place of ours
 		return max(0, a.leave.Sub(t.now))
-	case e.wait > 0:
-		return t.spread(e.wait)
-	default:
-		return t.pause()
 	}
+	return max(t.spread(e.wait), t.pause())
 }
 
 // miss deals with the end of a candidate.
@@ -110,11 +108,7 @@ func (t *turn) miss(a attempt, e ended) {
 // exhausted ends a race in which nothing was proven.
 func (t *turn) exhausted() {
 	t.vain = true
-	if t.link.asked > 0 {
-		t.resume = t.now.Add(t.spread(t.link.asked))
-	} else {
-		t.resume = t.now.Add(t.pause())
-	}
+	t.resume = t.now.Add(max(t.spread(t.link.asked), t.pause()))
 	t.pingAt = time.Time{}
 	if !t.answered && t.serving() == nil {
 		t.ping() // is it the network?

@@ -3,6 +3,7 @@ package fairlead
 import (
 	"errors"
 	"net"
+	"net/http"
 
 	"github.com/fairlead/fairlead/protocol"
 )
@@ -71,6 +72,12 @@ func isAnswer(err error) bool {
 	}
 	_, ok := errors.AsType[*StatusError](err)
 	return ok || errors.Is(err, errNoUpgrade)
+}
+
+// isTimeout tells whether err is a proxy's answer to a poll that took the server longer than the proxy likes.
+func isTimeout(err error) bool {
+	e, ok := errors.AsType[*StatusError](err)
+	return ok && (e.Status == http.StatusGatewayTimeout || e.Status == http.StatusRequestTimeout)
 }
 
 // isDial tells whether no connection came about, which is the same for every transport.

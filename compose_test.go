@@ -107,7 +107,7 @@ func TestComposeMountsTheConfigurationsThatTheBrowserTestsUse(t *testing.T) {
 		}
 		mounted = append(mounted, want.conf)
 	}
-	used := regexp.MustCompile(`testdata/networks/nginx[\w-]*\.conf`).FindAllString(read(t, "clients/js/browser/harness.ts"), -1)
+	used := regexp.MustCompile(`testdata/networks/nginx[\w-]*\.conf`).FindAllString(read(t, "clients/js/browser/demo.test.ts"), -1)
 	slices.Sort(mounted)
 	slices.Sort(used)
 	if !slices.Equal(slices.Compact(used), mounted) {

@@ -21,7 +21,7 @@ export interface Sink {
 export interface Context {
   net: Net;
   sink: Sink;
-  session(): string | undefined;
+  session(): string;
   /** The server's name for this attachment, once it is welcomed. */
   attachment(): string | undefined;
   /** The hello of a lasting attachment. */
@@ -42,6 +42,8 @@ export interface Attachment {
   room(): number;
   send(commands: readonly Command[]): void;
   changed(): void;
+  /** Makes the server say something on it, if it is alive. */
+  ask(): void;
   /** Ends it. `bye`: the server is told; the promise settles when that was tried. */
   close(bye: boolean): Promise<void>;
 }

@@ -2,6 +2,7 @@ import { isCursor } from './cursor.ts';
 import { closedError, FairleadError } from './error.ts';
 import { decode, encode, type Gap, type Message } from './frame.ts';
 import { isChannel, isPattern } from './pattern.ts';
+import { randomKey } from './random.ts';
 import type { Session } from './session.ts';
 import { Feed, Pull, type Host, type SubscribeOptions, type Subscription } from './subscription.ts';
 
@@ -126,9 +127,4 @@ function checked(options: SubscribeOptions): SubscribeOptions {
     throw new FairleadError('bad_request', `last is a count from 0 to ${mostLast}`);
   }
   return options;
-}
-
-/** 128 random bits. Not crypto.randomUUID: a page on plain HTTP has none. */
-function randomKey(): string {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

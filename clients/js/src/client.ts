@@ -2,17 +2,23 @@ import { realClock, type Clock } from './clock.ts';
 import { Channel } from './channel.ts';
 import { FairleadError } from './error.ts';
 import type { Transport } from './frame.ts';
-import { defaults, type Policy, type State } from './link.ts';
+import { diagnose, type Diagnostics } from './diagnostics.ts';
+import type { State } from './link.ts';
+import { Memory } from './memory.ts';
 import { request, text, Watchdog, type Net } from './net.ts';
+import { watchPage } from './page.ts';
+import { defaults, type Policy } from './policy.ts';
 import { poll } from './poll.ts';
 import { Session, type Events } from './session.ts';
+import type { Share } from './share.ts';
+import { shelf, Stored, type KeyValue } from './storage.ts';
 import { stream } from './stream.ts';
 import { webSocket } from './websocket.ts';
 
 export interface ConnectOptions {
   /** Sent in bodies and frames, never in a URL. A function is asked anew for each attachment and request. */
   token?: string | (() => string | Promise<string>);
-  /** What to try, in order: by default websocket, sse, poll. */
+  /** What may be tried, best first: by default websocket, sse, stream, poll. */
   transports?: readonly Transport[];
   fetch?: typeof fetch;
   WebSocket?: typeof WebSocket;
@@ -22,8 +28,14 @@ export interface ConnectOptions {
   session?: string;
   /** How many publishes may wait for their acknowledgement: 1,000. */
   outbox?: number;
+  /** Where they are kept across reloads, such as sessionStorage; one client at a time may use it. By default they are not. */
+  persist?: KeyValue;
+  /** Where to remember what works on which network: localStorage, if there is one. Null for nowhere. */
+  storage?: KeyValue | null;
   /** How many messages an async iterator holds before it leaves the rest in the log: 1,000. */
   buffer?: number;
+  /** One attachment for many tabs: tabs() of `fairlead/tabs`. */
+  share?: Share;
   /** Other times than the defaults, for tests and odd networks. */
   timing?: Partial<Omit<Policy, 'ladder'>>;
   /** Another clock, for tests. */
@@ -34,31 +46,40 @@ export interface ConnectOptions {
 const firstByte = 5_000;
 const tries = 3;
 
+/** For the application's token function. Milliseconds. */
+const tokenLimit = 8_000;
+
 /** A logical connection to a gateway. It connects at once, and stays until close(). */
 export class Client {
   readonly #session: Session;
   readonly #net: Net;
   readonly #buffer: number;
   readonly #listeners = new Map<keyof Events, Set<(event: never) => void>>();
-  #forget = (): void => {};
+  readonly #forget: () => void;
+  #shared: ReturnType<Share> | undefined;
 
   /** Use connect(). */
   constructor(url: string | URL | undefined, options: ConnectOptions) {
     this.#net = netOf(url, options);
     this.#buffer = options.buffer ?? 1_000;
+    const { host } = this.#net.base;
+    const report = (error: FairleadError): void => queueMicrotask(() => this.#emit('error', error));
+    const kept = options.persist && new Stored<string[]>(options.persist, `outbox:${host}`, report);
     this.#session = new Session({
       net: this.#net,
       policy: { ...defaults, ...options.timing, ladder: ladder(this.#net, options.transports) },
+      memory: new Memory(new Stored(storage(options), host, report), this.#net.clock.wall),
       open: (transport, context) =>
         transport === 'websocket' ? webSocket(context) : transport === 'poll' ? poll(context) : stream(context, transport),
       emit: (type, event) => this.#emit(type, event),
       session: options.session,
       beat: options.beat,
       outbox: options.outbox ?? 1_000,
+      shelf: kept && shelf(kept),
     });
     // What is subscribed to in this turn of the event loop goes with the first hello.
-    queueMicrotask(() => this.#session.start());
-    this.#watch();
+    queueMicrotask(() => this.#start(options.share));
+    this.#forget = watchPage((why) => this.#session.retry(why));
   }
 
   /** The transport that is proven to deliver; null while none is. */
@@ -70,8 +91,8 @@ export class Client {
     return this.#session.state;
   }
 
-  /** The session's name, once the server has given it. */
-  get session(): string | undefined {
+  /** The name of the session, which outlives every attachment. */
+  get session(): string {
     return this.#session.id;
   }
 
@@ -102,6 +123,11 @@ export class Client {
     return (await this.#get('v1/ping', {})) as { id: string; time: number };
   }
 
+  /** What the client is doing, and why: plain data, for support and bug reports. */
+  diagnostics(): Diagnostics {
+    return diagnose(this.#session);
+  }
+
   /** Drops every transport and attaches anew, now. */
   reconnect(): void {
     this.#session.reconnect();
@@ -110,11 +136,21 @@ export class Client {
   /** Ends subscriptions, iterators and waiting publishes; settles when the server was told. */
   async close(): Promise<void> {
     this.#forget();
-    await this.#session.close();
+    const closed = this.#session.close();
+    this.#shared?.leave();
+    await closed;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  #start(share: Share | undefined): void {
+    const session = this.#session;
+    if (session.state === 'closed') return;
+    if (!share) return session.start();
+    const { base, clock } = this.#net;
+    this.#shared = share({ session, base: base.href, clock, on: (type, listener) => this.on(type, listener), emit: (type, event) => this.#emit(type, event) });
   }
 
   #emit<K extends keyof Events>(type: K, event: Events[K]): void {
@@ -151,22 +187,6 @@ export class Client {
       }
     }
   }
-
-  /** The browser says when trying again is worth it. */
-  #watch(): void {
-    if (typeof globalThis.addEventListener !== 'function') return;
-    const online = (): void => this.#session.retry('online');
-    const visible = (): void => {
-      if (document.visibilityState === 'visible') this.#session.retry('visible');
-    };
-    globalThis.addEventListener('online', online);
-    const page = typeof document === 'undefined' ? undefined : document;
-    page?.addEventListener('visibilitychange', visible);
-    this.#forget = () => {
-      globalThis.removeEventListener('online', online);
-      page?.removeEventListener('visibilitychange', visible);
-    };
-  }
 }
 
 /** Connects to the gateway at url: by default where the page came from. */
@@ -183,13 +203,13 @@ function netOf(url: string | URL | undefined, options: ConnectOptions): Net {
   if (!base.pathname.endsWith('/')) base.pathname += '/';
   // Called as a method of another object, a browser's fetch throws.
   const send = options.fetch ?? globalThis.fetch;
-  const { token } = options;
+  const clock = options.clock ?? realClock;
   return {
     base,
     fetch: (input, init) => send(input, init),
     WebSocket: options.WebSocket ?? globalThis.WebSocket,
-    token: async () => (typeof token === 'function' ? token() : token),
-    clock: options.clock ?? realClock,
+    token: tokens(options.token, clock),
+    clock,
   };
 }
 
@@ -197,4 +217,25 @@ function ladder(net: Net, transports: readonly Transport[] = defaults.ladder): r
   const usable = transports.filter((t) => t !== 'websocket' || net.WebSocket);
   if (usable.length === 0) throw new FairleadError('bad_request', 'none of the transports can be used here');
   return usable;
+}
+
+/** Attempts that begin together ask the application once, and none waits for it for ever. */
+function tokens(token: ConnectOptions['token'], clock: Clock): Net['token'] {
+  if (typeof token !== 'function') return async () => token;
+  let asked: Promise<string> | undefined;
+  return () =>
+    (asked ??= new Promise<string>((resolve, reject) => {
+      const cancel = clock.after(tokenLimit, () => reject(new Error(`it took longer than ${tokenLimit} ms`)));
+      new Promise<string>((resolved) => resolved(token())).then(resolve, reject).finally(cancel);
+    }).finally(() => (asked = undefined)));
+}
+
+/** Where a browser keeps things, if it lets us. */
+function storage({ storage }: ConnectOptions): KeyValue | undefined {
+  if (storage !== undefined) return storage ?? undefined;
+  try {
+    return globalThis.localStorage;
+  } catch {
+    return undefined; // the page may not use it
+  }
 }

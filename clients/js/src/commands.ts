@@ -15,6 +15,8 @@ const farewell = 1_000;
 export interface Poster {
   room(): number;
   send(commands: readonly Command[]): void;
+  /** Makes the server say something on the attachment. */
+  ask(): void;
   /** Stops; with bye, tells the server. */
   close(bye: boolean): Promise<void>;
 }
@@ -73,6 +75,10 @@ export function poster({ net, sink, session, attachment }: Context): Poster {
         .catch((error: unknown) => {
           if (!over) failed(commands, error);
         });
+    },
+    ask() {
+      // Whether it went is heard in the stream.
+      post([{ cid: 0, text: '{"op":"beat"}' }], new Watchdog(net.clock)).catch(() => {});
     },
     async close(bye) {
       if (over) return;

@@ -4,7 +4,8 @@
  * `code` is one of the server's (PROTOCOL.md section 2.3), or one of the client's own:
  * `closed` (the client or subscription was closed), `outbox_full` (too many publishes wait for an acknowledgement),
  * `bad_answer` (what answered is not a Fairlead server), `network` (nothing answered), `token` (the
- * application's token function threw) and `listener` (a listener of its did; see `cause`).
+ * application's token function threw, or took too long), `storage` (it threw, or is full) and `listener` (a listener of its
+ * threw; see `cause`).
  */
 export class FairleadError extends Error {
   override readonly name = 'FairleadError';

@@ -46,6 +46,8 @@ export interface Welcome {
   id: string;
   beat?: number;
   transports?: Transport[];
+  /** A hint of the network that the client is on. */
+  net?: string;
   limits?: Limits;
   channels?: Record<string, { after?: string }>;
 }
@@ -96,7 +98,7 @@ const areStarts = (channels: unknown): boolean =>
 
 /** What a frame must hold for the client to act on it. An op that is not here is ignored. */
 const complete: Record<string, (f: Fields) => boolean> = {
-  welcome: (f) => isText(f['session']) && isCursor(f['id']) && areStarts(f['channels']),
+  welcome: (f) => isCursor(f['id']) && areStarts(f['channels']),
   proof: () => true,
   message: (f) => isId(f['id']) && isText(f['channel']),
   gap: (f) => isText(f['channel']) && isCursor(f['from']) && isCursor(f['to']),

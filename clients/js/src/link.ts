@@ -1,55 +1,105 @@
 import type { FairleadError } from './error.ts';
 import type { Transport } from './frame.ts';
+import type { Policy } from './policy.ts';
 
 /**
- * Which transport to try, when, and when to give one up, as a pure machine: step(policy, state, event) gives the next
- * state and what to do. It reads no clock and rolls no dice: events bring `now` (monotonic milliseconds) and `random`
- * (in [0, 1)). The driver attaches and detaches as told, reports what happens, and sends `tick` at deadline(state).
+ * What is known of the ways to the server, and what is being tried: the state of the machine in step.ts. Plain data; times are
+ * monotonic milliseconds. Nobody changes a link that was given out.
  *
- * A transport is trusted (phase `live`) when it has been welcomed and proven, PROTOCOL.md section 2.1.
+ * Several attempts may be under way. One of them, the main one, has been proven (PROTOCOL.md section 2.1) and is trusted; it
+ * is left for another only when that one is proven as well, or when it has died.
  */
-
-/** Times are milliseconds. */
-export interface Policy {
-  ladder: readonly Transport[];
-  /** For a welcome, from the start of an attempt. */
-  welcome: number;
-  /** The same on the last resort, the poll: the slowest network that works at all must get through. */
-  pollWelcome: number;
-  /** For the proof, from the welcome. */
-  proof: number;
-  /** Full jitter: a wait is random up to base * 2^failures, and never more than cap. */
-  base: number;
-  cap: number;
-  /** The longest wait after a drop of a proven transport: the server is there, so it need not be spared for long. */
-  dropCap: number;
-  /** The longest wait before the first reconnect after a drop: spreads the clients of a node that died. */
-  jitter: number;
-  /** A transport that lived this long was healthy: the next drop starts from no failures. */
-  healthy: number;
-  /** For how long a transport that was found blocked is tried last. */
-  blocked: number;
-  /** Online and visible events closer to the last attempt than this change nothing, and an attachment that was sent away
-   *  sooner than this failed. */
-  calm: number;
+export interface Link {
+  policy: Policy;
+  /** `open`: attempts are under way or about to be. `waiting`: until then. `probing`: a ping asks whether anything answers. */
+  phase: 'idle' | 'open' | 'waiting' | 'probing' | 'closed';
+  attempts: readonly Attempt[];
+  /** Attempts of the race that have not begun, in order. */
+  queue: readonly Start[];
+  rungs: Record<Transport, Rung>;
+  /** Failed since the last proof: bad if another is proven, forgotten if none is. */
+  suspects: readonly Transport[];
+  /** The transport that works here: the one proven last, or else remembered. */
+  good: Transport | null;
+  /** The transport proven last. */
+  last: Transport | null;
+  /** The server's hint of the network. */
+  net: string | null;
+  /** What the server offers, once it has said so. */
+  offered: readonly Transport[] | null;
+  /** The beat to ask for; null for the server's. */
+  beat: number | null;
+  /** The least that a round trip was seen to take. */
+  trip: number;
+  /** Nothing answers at all. */
+  offline: boolean;
+  failures: number;
+  /** How many attempts there were. */
+  count: number;
+  /** When something worked last, or the beginning. */
+  alive: number;
+  /** When the last race or nudge was. */
+  tried: number;
+  /** The end of a wait or a probe. */
+  until: number;
+  /** The server asks to be left alone until then. */
+  spare: number;
+  reason: string;
+  /** The error of the last attempts, and the codes of those that were reported since something worked: they are not repeated. */
+  trouble: FairleadError | undefined;
+  reported: readonly string[];
+  /** Of the last event. */
+  now: number;
+  random: number;
 }
 
-export const defaults: Policy = {
-  ladder: ['websocket', 'sse', 'poll'],
-  welcome: 2_000,
-  pollWelcome: 10_000,
-  proof: 1_500,
-  base: 500,
-  cap: 30_000,
-  dropCap: 5_000,
-  jitter: 100,
-  healthy: 30_000,
-  blocked: 120_000,
-  calm: 1_000,
-};
+/** One attachment, or the attempt at one. */
+export interface Attempt {
+  readonly id: number;
+  readonly transport: Transport;
+  readonly began: number;
+  stage: 'opening' | 'welcomed' | 'main';
+  /** When that began. */
+  since: number;
+  /** When anything came on it, as of the last tick; before its proof, anything from before its welcome. */
+  heard: number;
+  /** When a beat came on it, as of the last tick. */
+  told: number;
+  /** The longest silence that is in order. */
+  beat: number;
+  /** It was asked to speak, and has until then. */
+  asked: number;
+  /** The server asks to leave it then. */
+  leave: number;
+  /** Others are being tried in its place: because it is silent, because it is held back, or because it is to be left. */
+  doubted: boolean;
+  held: boolean;
+  leaving: boolean;
+}
 
-/** The longest that a server may send a client away for. */
-const longest = 300_000;
+/** What is known of a transport on this network. */
+export interface Rung {
+  /** Something does not let it through, while others work: it is tried last. */
+  bad: boolean;
+  /** When it died young. */
+  strikes: readonly number[];
+  /** How often it was to be tried again. */
+  climbs: number;
+  /** When it is to be tried again while a worse one serves. */
+  next: number;
+}
+
+export interface Start {
+  readonly transport: Transport;
+  readonly at: number; // Infinity: when all before it have failed
+}
+
+/** What was learned of a network before. */
+export interface Remembered {
+  readonly good?: Transport;
+  readonly bad: readonly Transport[];
+  readonly beat?: number;
+}
 
 /** How an attempt or attachment ended. */
 export interface End {
@@ -64,76 +114,8 @@ export interface End {
   retryAfter?: number | undefined;
 }
 
-interface Common {
-  /** Counts attempts; events of an earlier one are stale. */
-  readonly attempt: number;
-  readonly began: number;
-  /** Attempts in a row that came to nothing, or that did not stay healthy. */
-  readonly failures: number;
-  /** The transport proven last. */
-  readonly last: Transport | null;
-  readonly proven: readonly Transport[];
-  /** When each transport was found blocked while another worked. */
-  readonly blocked: Readonly<Partial<Record<Transport, number>>>;
-  /** Found blocked since the last proof: confirmed when another is proven, forgotten when none is. */
-  readonly suspects: readonly Transport[];
-  /** What the server offers, once it has said so. */
-  readonly offered: readonly Transport[] | null;
-  readonly reason: string;
-  /** The errors that were reported since something worked: they are not repeated. */
-  readonly reported: readonly string[];
-}
-
-export type Link = Common &
-  (
-    | { readonly phase: 'idle' | 'closed' }
-    | {
-        readonly phase: 'attaching';
-        readonly transport: Transport;
-        readonly rest: readonly Transport[];
-        readonly until: number;
-        readonly beat: number;
-        readonly leave: number | null;
-      }
-    | {
-        readonly phase: 'live';
-        readonly transport: Transport;
-        readonly beat: number;
-        readonly since: number;
-        readonly until: number;
-        readonly leave: number | null;
-      }
-    // `forced`: the server named the time, so nothing shortens it.
-    | { readonly phase: 'waiting'; readonly until: number; readonly forced: boolean }
-  );
-
-interface At {
-  readonly now: number;
-  readonly random: number;
-}
-
-/** What happens to a link. */
-export type Event = At &
-  (
-    | { readonly type: 'start' | 'online' | 'visible' | 'reconnect' | 'close' }
-    | { readonly type: 'tick'; /** When anything arrived last. */ readonly heard: number }
-    | { readonly type: 'welcome'; readonly attempt: number; readonly beat: number; readonly offered?: readonly Transport[] }
-    | { readonly type: 'proof'; readonly attempt: number }
-    | { readonly type: 'goaway'; readonly attempt: number; readonly after: number }
-    | { readonly type: 'ended'; readonly attempt: number; readonly end: End }
-  );
-
-export type Effect =
-  | { readonly type: 'attach'; readonly attempt: number; readonly transport: Transport }
-  /** `bye`: tell the server, if there is a way to. */
-  | { readonly type: 'detach'; readonly bye: boolean }
-  /** The rest is for the application. */
-  | { readonly type: 'state'; readonly event: StateEvent }
-  | { readonly type: 'transport'; readonly event: TransportEvent }
-  | { readonly type: 'error'; readonly event: FairleadError };
-
-/** `waiting`: for the next attempt. */
-export type State = 'connecting' | 'connected' | 'waiting' | 'closed';
+/** `waiting`: for the next attempt. `offline`: nothing answers at all. */
+export type State = 'connecting' | 'connected' | 'waiting' | 'offline' | 'closed';
 
 export interface StateEvent {
   readonly state: State;
@@ -149,193 +131,110 @@ export interface TransportEvent {
   readonly reason: string;
 }
 
-export type Step = [Link, Effect[]];
+/** One attachment took over from another that still served, or should have: nothing was lost, nothing waited. */
+export interface SwitchEvent {
+  readonly from: Transport;
+  readonly to: Transport;
+  readonly reason: string;
+}
 
-export function initial(): Link {
+/** Nothing answers: the network is away, not this or that transport. */
+export interface OfflineEvent {
+  readonly reason: string;
+}
+
+export function initial(policy: Policy): Link {
   return {
-    phase: 'idle', attempt: 0, began: -Infinity, failures: 0, last: null, proven: [], blocked: {}, suspects: [], offered: null, reason: '', reported: [],
+    policy, phase: 'idle', attempts: [], queue: [], rungs: unknown(), suspects: [], good: null, last: null, net: null, offered: null, beat: null, trip: 0,
+    offline: false, failures: 0, count: 0, alive: 0, tried: -Infinity, until: 0, spare: 0, reason: '', trouble: undefined, reported: [], now: 0, random: 0,
   };
 }
 
-/** When the machine wants its next tick; null for never. */
-export function deadline(link: Link): number | null {
-  if (isAttached(link)) return Math.min(link.until, link.leave ?? Infinity);
-  return link.phase === 'waiting' ? link.until : null;
+/** Nothing is known of any transport. */
+export function unknown(): Link['rungs'] {
+  const rung = (): Rung => ({ bad: false, strikes: [], climbs: 0, next: Infinity });
+  return { websocket: rung(), sse: rung(), stream: rung(), poll: rung() };
 }
 
-/** The transports to try, in order, if a pass began now. */
-export function order(policy: Policy, link: Link, now: number): Transport[] {
-  const offered = policy.ladder.filter((t) => link.offered?.includes(t) ?? true);
-  const ladder = offered.length > 0 ? offered : [...policy.ladder];
-  const open = ladder.filter((t) => !(now - (link.blocked[t] ?? -Infinity) < policy.blocked));
-  return [...open, ...ladder.filter((t) => !open.includes(t))];
+/** The attempt that is trusted. */
+export function mainOf(link: Link): Attempt | undefined {
+  return link.attempts.find((a) => a.stage === 'main');
 }
 
-export function step(policy: Policy, link: Link, event: Event): Step {
-  if (link.phase === 'closed') return [link, []];
-  if ('attempt' in event && (event.attempt !== link.attempt || !isAttached(link))) return [link, []];
-  switch (event.type) {
-    case 'start':
-      return link.phase === 'idle' ? pass(policy, link, event.now, []) : [link, []];
-    case 'close':
-      return [{ ...link, phase: 'closed' }, [{ type: 'detach', bye: true }, state('closed', 'closed')]];
-    case 'reconnect':
-      return pass(policy, { ...link, reason: 'reconnect' }, event.now, [{ type: 'detach', bye: true }]);
-    case 'online':
-      // Another network, perhaps: what the last one blocked says nothing about it.
-      return again(policy, { ...link, blocked: {} }, event);
-    case 'visible':
-      return again(policy, link, event);
-    case 'welcome':
-      return link.phase === 'attaching' ? welcome(policy, link, event) : [link, []];
-    case 'proof':
-      return link.phase === 'attaching' ? proof(link, event) : [link, []];
-    case 'goaway':
-      return goaway(link, event);
-    case 'ended':
-      return ended(policy, link, event, event.end, []);
-    case 'tick':
-      return tick(policy, link, event);
-  }
+/** The attempt that commands go to: the trusted one, or what comes nearest to it. */
+export function carrier(link: Link): Attempt | undefined {
+  const main = mainOf(link);
+  return main && !main.doubted && !main.held ? main : (link.attempts.find((a) => a.stage === 'welcomed') ?? main);
 }
 
-function state(state: State, reason: string): Effect {
-  return { type: 'state', event: { state, reason } };
+/** Whether the machine wants to be told when something comes on the attempt. */
+export function watched(link: Link, id: number): boolean {
+  return link.attempts.some((a) => a.id === id && (a.doubted || a.asked < Infinity));
 }
 
-function isAttached(link: Link): link is Of<'attaching' | 'live'> {
-  return link.phase === 'attaching' || link.phase === 'live';
+/** What the policy allows and the server offers, best first. */
+export function ladder({ policy, offered }: Link): readonly Transport[] {
+  const both = policy.ladder.filter((t) => offered?.includes(t) ?? true);
+  return both.length > 0 ? both : policy.ladder;
 }
 
-type Of<P extends Link['phase']> = Extract<Link, { phase: P }>;
-type On<T extends Event['type']> = Extract<Event, { type: T }>;
-
-/** Begins a pass down the ladder. */
-function pass(policy: Policy, link: Link, now: number, effects: Effect[]): Step {
-  return attach(policy, { ...link, suspects: [] }, order(policy, link, now), now, [...effects, state('connecting', link.reason)]);
+/** What is better than what serves, and not being tried. */
+export function climbable(link: Link): readonly Transport[] {
+  const main = mainOf(link);
+  if (!main || replaced(main)) return [];
+  const all = ladder(link);
+  return all.slice(0, Math.max(all.indexOf(main.transport), 0)).filter((t) => ![...link.attempts, ...link.queue].some((a) => a.transport === t));
 }
 
-function attach(policy: Policy, link: Link, [transport, ...rest]: readonly Transport[], now: number, effects: Effect[]): Step {
-  if (transport === undefined) return [link, effects];
-  const attempt = link.attempt + 1;
-  const until = now + (transport === 'poll' ? policy.pollWelcome : policy.welcome);
-  return [
-    { ...link, phase: 'attaching', attempt, began: now, transport, rest, until, beat: Infinity, leave: null },
-    [...effects, { type: 'attach', attempt, transport }],
-  ];
+/** Whether others are being tried in its place. */
+export function replaced(a: Attempt): boolean {
+  return a.doubted || a.held || a.leaving;
 }
 
-function welcome(policy: Policy, link: Of<'attaching'>, event: On<'welcome'>): Step {
-  const until = event.now + policy.proof;
-  // A poll that is whole is proof enough and comes with no beat: each of its requests has its own limit.
-  const beat = link.transport === 'poll' ? Infinity : event.beat;
-  return [{ ...link, until, beat, offered: event.offered ?? link.offered }, []];
+/** What to try, and when, if a race began now. */
+export function line(link: Link): Start[] {
+  const { policy, now, good, trip } = link;
+  const all = ladder(link);
+  const held = all.filter((t) => link.rungs[t].bad || link.suspects.includes(t));
+  // Where nothing answers nothing is sure.
+  const shut = held.length < all.length && !link.offline ? held : [];
+  // The stream is for networks that hold back only text/event-stream: its turn comes last.
+  const place = (t: Transport): number => (t === good ? -1 : t === 'stream' ? 9 : all.indexOf(t));
+  const open = all.filter((t) => !shut.includes(t)).sort((a, b) => place(a) - place(b));
+  // What is remembered to work here is given time to prove it.
+  const recalled = link.last === null && open[0] === good;
+  const begin = Math.max(now, link.spare);
+  let at = begin;
+  let count = 0;
+  const starts = open.map((transport) => {
+    // Where nothing is known a poll begins at once: it brings the first messages in one round trip through whatever there is.
+    if (transport === 'poll' && good === null) return { transport, at: begin };
+    if (count++ > 0) at += recalled || transport === 'poll' || transport === 'stream' ? policy.pause : Math.max(policy.stagger, 2 * trip);
+    return { transport, at };
+  });
+  starts.sort((a, b) => a.at - b.at);
+  return [...starts, ...shut.map((transport) => ({ transport, at: Infinity }))];
 }
 
-function proof(link: Of<'attaching'>, { now }: At): Step {
-  const { transport, beat, leave } = link;
-  const blocked: Partial<Record<Transport, number>> = { ...link.blocked };
-  for (const each of link.suspects) blocked[each] = now;
-  delete blocked[transport];
-  const effects = [state('connected', link.reason)];
-  if (transport !== link.last) effects.unshift({ type: 'transport', event: { transport, from: link.last, reason: link.reason } });
-  return [
-    {
-      ...link, phase: 'live', transport, beat, leave, since: now, until: now + 1.5 * beat, blocked, suspects: [], last: transport,
-      proven: [...new Set([...link.proven, transport])], reason: '', reported: [],
-    },
-    effects,
-  ];
+/** When something must have happened to the attempt. */
+export function due(link: Link, a: Attempt): number {
+  const { policy, trip } = link;
+  if (a.stage === 'opening') return a.since + policy.budget;
+  // Behind a long history the proof comes late, and all the while something is heard.
+  if (a.stage === 'welcomed') return Math.min(Math.max(a.since, a.heard) + policy.proof, a.since + 3 * policy.budget);
+  const late = a.beat + Math.max(policy.grace, trip);
+  const silent = a.heard + (a.doubted ? Math.max(1.5 * a.beat, late + policy.grace) : late);
+  return Math.min(silent, a.asked, a.leaving ? Infinity : a.leave, a.held || a.doubted ? Infinity : heldAt(link, a));
 }
 
-function goaway(link: Link, event: On<'goaway'>): Step {
-  if (!isAttached(link)) return [link, []];
-  const after = Math.min(Math.max(event.after, 0), longest);
-  return [{ ...link, leave: event.now + after, reason: 'the server asked to move' }, []];
+/** When it has been too long without a beat, whatever else comes: something on the way keeps the last of it back. */
+export function heldAt({ policy, trip }: Link, a: Attempt): number {
+  return a.told + 1.5 * a.beat + Math.max(policy.grace, trip);
 }
 
-/** Ends a wait that is our own. */
-function again(policy: Policy, link: Link, event: At): Step {
-  const calm = event.now - link.began >= policy.calm;
-  return link.phase === 'waiting' && !link.forced && calm ? pass(policy, link, event.now, []) : [link, []];
-}
-
-function tick(policy: Policy, link: Link, event: On<'tick'>): Step {
-  const at = deadline(link);
-  if (at === null || event.now < at) return [link, []];
-  if (link.phase === 'waiting') return pass(policy, link, event.now, []);
-  if (!isAttached(link)) return [link, []];
-  if (link.leave !== null && event.now >= link.leave) return leave(policy, link, event);
-  const gone: Effect = { type: 'detach', bye: false };
-  if (link.phase === 'attaching') {
-    const reason = link.beat === Infinity ? 'no welcome in time' : 'no proof in time';
-    return ended(policy, link, event, { kind: 'blocked', reason }, [gone]);
-  }
-  const until = event.heard + 1.5 * link.beat;
-  if (until > event.now) return [{ ...link, until }, []];
-  return ended(policy, link, event, { kind: 'dropped', reason: 'silent for too long' }, [gone]);
-}
-
-/** Leaves as the server asked, with no penalty unless it sent us away as soon as we came. */
-function leave(policy: Policy, link: Of<'attaching' | 'live'>, event: At): Step {
-  const effects: Effect[] = [{ type: 'detach', bye: true }];
-  if (event.now - link.began >= policy.calm) return pass(policy, link, event.now, effects);
-  return wait(policy, link, event, { ceiling: policy.cap, reason: link.reason }, effects);
-}
-
-function ended(policy: Policy, link: Link, event: At, end: End, effects: Effect[]): Step {
-  if (!isAttached(link)) return [link, effects];
-  const { error } = end;
-  const news = error && !link.reported.includes(error.message);
-  if (news) effects = [...effects, { type: 'error', event: error }];
-  // A server that words each of its errors anew is remembered for a while only.
-  const reported = news ? [...link.reported, error.message].slice(-10) : link.reported;
-  const next = { ...link, reason: `${link.transport}: ${end.reason}`, reported };
-  if (end.retryAfter !== undefined) return wait(policy, next, event, { ceiling: policy.cap, reason: next.reason, least: end.retryAfter }, effects);
-  if (link.leave !== null) {
-    const ceiling = event.now - link.began >= policy.calm ? 0 : policy.cap;
-    return wait(policy, next, event, { ceiling, reason: next.reason, least: Math.max(link.leave - event.now, 0) }, effects);
-  }
-  return next.phase === 'live' ? dropped(policy, next, event, end, effects) : failed(policy, next, event, end, effects);
-}
-
-/** A proven transport ended: once at once, then with growing waits, until one has been healthy. */
-function dropped(policy: Policy, link: Of<'live'>, event: At, end: End, effects: Effect[]): Step {
-  // Drops alone count no further than to their own cap: one failed attempt after many drops is not the twentieth failure.
-  const most = Math.log2(policy.dropCap / policy.base);
-  const failures = event.now - link.since >= policy.healthy ? 0 : Math.min(link.failures, most);
-  const first = failures === 0 && end.kind !== 'server';
-  const ceiling = first ? policy.jitter : policy.dropCap;
-  return wait(policy, { ...link, failures }, event, { ceiling, reason: link.reason, first }, effects);
-}
-
-/** An attempt failed: down the ladder, and at its end a pause. */
-function failed(policy: Policy, link: Of<'attaching'>, event: At, end: End, effects: Effect[]): Step {
-  // What has carried us before is not called blocked because nothing answered just now.
-  const held = end.kind === 'blocked' || end.kind === 'dropped' || (end.kind === 'refused' && !link.proven.includes(link.transport));
-  const suspects = held ? [...link.suspects, link.transport] : link.suspects;
-  if (link.rest.length > 0) return attach(policy, { ...link, suspects }, link.rest, event.now, effects);
-  return wait(policy, link, event, { ceiling: policy.cap, reason: link.reason }, effects);
-}
-
-interface Wait {
-  ceiling: number;
-  reason: string;
-  /** At least so long, because the server said so. */
-  least?: number;
-  /** The first wait after a drop: only the jitter. */
-  first?: boolean;
-}
-
-function wait(policy: Policy, link: Link, { now, random }: At, { ceiling, reason, least, first }: Wait, effects: Effect[]): Step {
-  const most = first ? ceiling : Math.min(ceiling, policy.base * 2 ** Math.min(link.failures, 20));
-  const asked = Math.min(least ?? 0, longest);
-  // Clients that were all told the same time must not all come back at the same time.
-  const retryIn = random * most + asked * (1 + random / 10);
-  // A move that the server announced (no ceiling) is no failure.
-  const failures = link.failures + (ceiling === 0 ? 0 : 1);
-  return [
-    { ...link, phase: 'waiting', failures, suspects: [], reason, until: now + retryIn, forced: least !== undefined },
-    [...effects, { type: 'state', event: { state: 'waiting', reason, retryInMs: Math.round(retryIn) } }],
-  ];
+/** When the machine wants its next tick; Infinity for never. */
+export function deadline(link: Link): number {
+  if (link.phase === 'waiting' || link.phase === 'probing') return link.until;
+  if (link.phase !== 'open') return Infinity;
+  return Math.min(...link.queue.map((s) => s.at), ...link.attempts.map((a) => due(link, a)), ...climbable(link).map((t) => link.rungs[t].next));
 }

@@ -1,4 +1,5 @@
 import type { Clock } from './clock.ts';
+import { isId } from './cursor.ts';
 import { FairleadError } from './error.ts';
 
 /** How the gateway is reached. */
@@ -75,6 +76,22 @@ export async function request(net: Net, { method, path, accept, body, keepalive 
     watchdog.abort(undefined);
   }
   throw problem;
+}
+
+/** Asks whether the server answers at all. Throws a FairleadError unless it does, and is a Fairlead. */
+export async function ping(net: Net, limit: number): Promise<{ id: string; time: number }> {
+  const watchdog = new Watchdog(net.clock);
+  watchdog.arm(limit);
+  try {
+    const response = await request(net, { method: 'GET', path: 'v1/ping', accept: 'application/json' }, watchdog);
+    const pong = JSON.parse(await text(response, watchdog, limit)) as { id: string; time: number };
+    if (!isId(pong.id)) throw new TypeError('it has no id');
+    return pong;
+  } catch (cause) {
+    throw cause instanceof FairleadError ? cause : new FairleadError('bad_answer', 'the answer to v1/ping is not whole', { cause });
+  } finally {
+    watchdog.disarm();
+  }
 }
 
 /** The body as text. Throws a FairleadError if it stops, is cut off or is not UTF-8. */

@@ -9,6 +9,13 @@ export interface Entry extends Command {
   fail(error: FairleadError): void;
 }
 
+/** Where what waits is kept across reloads. Neither may throw. */
+export interface Shelf {
+  /** The texts of what waited when this was saved last, in order. */
+  load(): string[];
+  save(texts: readonly string[]): void;
+}
+
 /**
  * The publishes that are not acknowledged, in order. What may not have arrived is given out again, from the front; its key
  * makes that harmless.
@@ -17,12 +24,23 @@ export class Outbox {
   #entries: Entry[] = [];
   #sent = 0;
   #refused = false; // hold back until nothing is under way: what follows a refused one must not overtake it twice
+  #saving = false;
   readonly #limit: number;
+  readonly #shelf: Shelf | undefined;
   #largest = Infinity;
 
   /** At most limit publishes wait. */
-  constructor(limit: number) {
+  constructor(limit: number, shelf?: Shelf) {
     this.#limit = limit;
+    this.#shelf = shelf;
+  }
+
+  /** Takes up what an earlier page left. Call it before anything is added. */
+  restore(nextCid: () => number, fail: (error: FairleadError) => void): void {
+    for (const text of this.#shelf?.load() ?? []) {
+      const cid = nextCid();
+      this.#entries.push({ cid, text: JSON.stringify({ ...(JSON.parse(text) as object), cid }), sent: false, done: () => {}, fail });
+    }
   }
 
   /** How many are under way. */
@@ -41,6 +59,7 @@ export class Outbox {
     const entry = { ...command, sent: false, done, fail };
     this.#check(entry);
     this.#entries.push(entry);
+    this.#save();
     return entry;
   }
 
@@ -83,8 +102,9 @@ export class Outbox {
   /** Settles the one that a reply is to, unless it says that it will pass. `retry`: later, from the front. */
   reply(reply: Reply): 'settled' | 'retry' | 'unknown' {
     const entry = this.#entries.find((e) => e.cid === reply.to);
-    if (!entry?.sent) return 'unknown';
+    if (!entry) return 'unknown';
     if (reply.error && isPassing(reply.error.code)) {
+      if (!entry.sent) return 'unknown';
       entry.sent = false;
       this.#sent--;
       this.#refused = true;
@@ -107,13 +127,28 @@ export class Outbox {
     if (at < 0) return;
     this.#entries.splice(at, 1);
     if (entry.sent) this.#sent--;
+    this.#save();
   }
 
-  /** Rejects everything. */
+  /** Rejects everything. What is on the shelf stays there, for the next page. */
   close(error: FairleadError): void {
     const entries = this.#entries;
+    this.#write();
     this.#entries = [];
     this.#sent = 0;
     for (const entry of entries) entry.fail(error);
+  }
+
+  #save(): void {
+    if (!this.#shelf || this.#saving) return;
+    this.#saving = true;
+    // Many changes in one turn of the event loop are written once.
+    queueMicrotask(() => this.#write());
+  }
+
+  #write(): void {
+    if (!this.#saving) return;
+    this.#saving = false;
+    this.#shelf?.save(this.#entries.map((e) => e.text));
   }
 }

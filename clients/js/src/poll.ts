@@ -21,10 +21,11 @@ export function poll(context: Context): Attachment {
   let watchdog: Watchdog | undefined; // of the poll under way
   let waiting = false; // it waits for news
   let again = false; // it was given up for another
+  let hasty = false; // the next one is to be answered at once
   let wake = (): void => {};
 
   const ask = async (wait: number, channels: object, dog: Watchdog): Promise<{ frames: Frame[]; id: string }> => {
-    const body = JSON.stringify({ op: 'hello', session: session(), ...(await tokenOf(net)), channels, wait });
+    const body = JSON.stringify({ op: 'hello', session: session(), ...(await tokenOf(net)), channels, wait, ...(!polled && { welcome: true }) });
     dog.arm(wait * 1000 + slack);
     const response = await request(net, { method: 'POST', path: 'v1/attach', accept: 'application/json', body }, dog);
     return whole(await text(response, dog, slack));
@@ -35,7 +36,8 @@ export function poll(context: Context): Attachment {
     let idle = 0;
     while (!over) {
       const { channels, fresh } = context.poll();
-      const wait = polled && !fresh ? context.wait() : 0;
+      const wait = polled && !fresh && !hasty ? context.wait() : 0;
+      hasty = false;
       const began = clock.now();
       const dog = (watchdog = new Watchdog(clock));
       waiting = wait > 0;
@@ -86,19 +88,19 @@ export function poll(context: Context): Attachment {
     sink.ended(endOf(error, polled));
   });
 
-  return {
-    duplex: false,
-    lasting: false,
-    room: up.room,
-    send: up.send,
-    changed() {
-      wake();
-      if (!waiting) return;
-      again = true;
-      watchdog?.abort(undefined);
-    },
-    close,
+  const changed = (): void => {
+    wake();
+    if (!waiting) return;
+    again = true;
+    watchdog?.abort(undefined);
   };
+
+  const hurry = (): void => {
+    hasty = true;
+    changed();
+  };
+
+  return { duplex: false, lasting: false, room: up.room, send: up.send, changed, ask: hurry, close };
 }
 
 /** The answer of a poll. Throws unless it is one, to the last byte: an empty 200 is what a broken connection looks like. */

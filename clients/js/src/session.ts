@@ -1,16 +1,25 @@
 import { endOf, type Attachment, type Context, type Sink } from './attachment.ts';
+import { isAfter, start as beginning } from './cursor.ts';
 import { closedError, FairleadError } from './error.ts';
 import { bare, type Command, type Frame, type Gap, type Message, type Transport, type Welcome } from './frame.ts';
 import { Ledger } from './ledger.ts';
-import { deadline, initial, step, type Effect, type Event, type Link, type Policy, type State, type StateEvent, type TransportEvent } from './link.ts';
-import type { Net } from './net.ts';
-import { Outbox } from './outbox.ts';
+import { carrier, deadline, initial, mainOf, watched, type Attempt, type End, type Link, type OfflineEvent, type State, type StateEvent, type SwitchEvent, type TransportEvent } from './link.ts';
+import type { Memory } from './memory.ts';
+import { ping, type Net } from './net.ts';
+import { Outbox, type Shelf } from './outbox.ts';
+import { Pace } from './pace.ts';
+import { longest, type Policy } from './policy.ts';
+import { randomKey } from './random.ts';
+import { step, type Effect, type Event } from './step.ts';
 import { Uplink } from './uplink.ts';
+import type { View } from './view.ts';
 
 /** What a session tells of itself. */
 export interface Events {
   state: StateEvent;
   transport: TransportEvent;
+  switch: SwitchEvent;
+  offline: OfflineEvent;
   gap: Gap;
   error: FairleadError;
   message: Message;
@@ -19,72 +28,122 @@ export interface Events {
 export interface SessionOptions {
   net: Net;
   policy: Policy;
+  memory: Memory;
   open(transport: Transport, context: Context): Attachment;
   emit<K extends keyof Events>(type: K, event: Events[K]): void;
   session: string | undefined;
   beat: number | undefined;
   outbox: number;
+  shelf: Shelf | undefined;
 }
 
 const defaultBeat = 25_000;
 const leastBeat = 50; // a broken welcome must not make every attachment look dead
 const defaultWait = 25;
 
+/** What a poll may take beyond its wait before it is doubted: it makes a new request each time. */
+const pollSlack = 1_000;
+
+/** How much of the past is kept. */
+const notes = 50;
+
+export interface Note {
+  readonly at: number;
+}
+
 type Occurrence = Event extends infer E ? (E extends Event ? Omit<E, 'now' | 'random'> : never) : never;
 
+/** What serves a session that is not attached itself. */
+export interface Deputy {
+  readonly state: State;
+  readonly transport: Transport | null;
+  /** There is something to publish. */
+  schedule(): void;
+}
+
+/** An attachment of the session, and what is the session's of it. */
+interface Live {
+  readonly id: number;
+  readonly transport: Transport;
+  readonly attachment: Attachment;
+  readonly view: View;
+  readonly uplink: Uplink;
+  name: string | undefined; // the server's for it
+  heard: number;
+  told: number; // when a beat came
+  /** The log's position when it was welcomed, and when anything from before that came. */
+  head: string;
+  past: number;
+  wait: number; // of a poll, seconds
+}
+
 /**
- * The driver: runs the effects of the link machine, feeds it what happens, and passes frames to the ledger and the outbox.
+ * The driver: runs the effects of the link machine, feeds it what happens, and passes frames to the views and the outbox.
  * Everything here is synchronous and on one thread; what a listener does in the middle of it is queued.
  */
 export class Session {
   readonly ledger: Ledger;
   readonly outbox: Outbox;
-  id: string | undefined;
+  /** What happened lately, oldest first; `at` is milliseconds since the Unix epoch. */
+  readonly log: Note[] = [];
+  /** Made up here, so that attempts that begin together are of one session. */
+  id: string;
   /** The log's position, as last heard. */
   position: string | null = null;
-  #link: Link = initial();
-  #attachment: Attachment | undefined;
-  #name: string | undefined; // the server's, for the attachment
-  #wait = defaultWait;
-  #heard = 0;
+  link: Link;
+  readonly #lives = new Map<number, Live>();
+  readonly #pace: Pace;
+  #deputy: Deputy | undefined;
+  #most = defaultWait; // the longest poll that the server allows
   #queue: Occurrence[] = [];
   #running = false;
   #cancel = (): void => {};
   #cid = 0;
-  #leaving: Promise<void> = Promise.resolve();
-  readonly #uplink: Uplink;
+  #pings = 0;
+  #leaving: Promise<void>[] = [];
   readonly #options: SessionOptions;
 
   constructor(options: SessionOptions) {
+    const { net, policy, outbox, shelf, emit, session } = options;
     this.#options = options;
-    this.id = options.session;
-    this.ledger = new Ledger((gap) => options.emit('gap', gap), () => this.#uplink.schedule());
-    this.outbox = new Outbox(options.outbox);
-    this.#uplink = new Uplink({
-      clock: options.net.clock,
-      policy: options.policy,
-      ledger: this.ledger,
-      outbox: this.outbox,
-      nextCid: this.nextCid,
-      report: (error) => options.emit('error', error),
-      stuck: (reason) => this.#end(this.#link.attempt, { kind: 'dropped', reason }),
-    });
+    this.id = session ?? randomKey();
+    this.link = initial(policy);
+    this.#pace = new Pace(net.clock, policy);
+    this.ledger = new Ledger((gap) => emit('gap', gap), () => this.#schedule());
+    this.outbox = new Outbox(outbox, shelf);
+    this.outbox.restore(this.nextCid, (error) => emit('error', error));
   }
 
   get state(): State {
-    const { phase } = this.#link;
-    if (phase === 'live') return 'connected';
-    return phase === 'waiting' || phase === 'closed' ? phase : 'connecting';
+    const { phase, offline } = this.link;
+    if (phase === 'closed') return 'closed';
+    if (this.#deputy) return this.#deputy.state;
+    if (mainOf(this.link)) return 'connected';
+    if (offline) return 'offline';
+    return phase === 'waiting' ? 'waiting' : 'connecting';
   }
 
   get transport(): Transport | null {
-    return this.#link.phase === 'live' ? this.#link.transport : null;
+    return this.#deputy ? this.#deputy.transport : (mainOf(this.link)?.transport ?? null);
+  }
+
+  /** When anything came on an attachment last. */
+  heard({ id, heard }: Attempt): number {
+    return this.#lives.get(id)?.heard ?? heard;
   }
 
   readonly nextCid = (): number => ++this.#cid;
 
   start(): void {
-    this.#dispatch({ type: 'start' });
+    this.#deputy = undefined;
+    const { memory } = this.#options;
+    this.#dispatch({ type: 'start', net: memory.last, remembered: memory.recall(memory.last) });
+  }
+
+  /** Detaches: until start(), the deputy serves the subscriptions and takes what the outbox holds. */
+  stop(deputy: Deputy): void {
+    this.#dispatch({ type: 'stop' });
+    this.#deputy = deputy;
   }
 
   /** The network, or the page, is back. */
@@ -107,7 +166,7 @@ export class Session {
       this.ledger.remove(sub);
       sub.fail(error);
     }
-    await this.#leaving;
+    await Promise.all(this.#leaving);
   }
 
   publish(command: Command, done: (id: string, duplicate: boolean) => void, fail: (error: FairleadError) => void): () => void {
@@ -116,8 +175,13 @@ export class Session {
       (reply) => (reply.id === undefined ? fail(new FairleadError('bad_answer', 'the acknowledgement has no id')) : done(reply.id, reply.duplicate === true)),
       fail,
     );
-    this.#uplink.schedule();
+    this.#schedule();
     return () => this.outbox.remove(entry);
+  }
+
+  #schedule(): void {
+    this.#deputy?.schedule();
+    for (const { uplink } of this.#lives.values()) uplink.schedule();
   }
 
   #dispatch(occurrence: Occurrence): void {
@@ -128,10 +192,13 @@ export class Session {
     try {
       for (let next = this.#queue.shift(); next; next = this.#queue.shift()) {
         const event = { ...next, now: clock.now(), random: clock.random() } as Event;
-        const [link, effects] = step(this.#options.policy, this.#link, event);
-        this.#link = link;
+        const [link, effects] = step(this.link, event);
+        this.link = link;
         this.#arm();
         for (const effect of effects) this.#run(effect);
+        const carries = carrier(link)?.id;
+        for (const { id, uplink } of this.#lives.values()) if (id !== carries) uplink.carry(false);
+        this.#live(carries)?.uplink.carry(true);
       }
     } finally {
       this.#running = false;
@@ -140,137 +207,193 @@ export class Session {
 
   #arm(): void {
     this.#cancel();
-    const at = deadline(this.#link);
-    if (at === null || at === Infinity) return;
+    const at = deadline(this.link);
+    if (at === Infinity) return;
     const { clock } = this.#options.net;
     // A timer may fire a little early: the tick is then early too, changes nothing, and is armed again.
-    this.#cancel = clock.after(Math.max(at - clock.now(), 0), () => this.#dispatch({ type: 'tick', heard: this.#heard }));
+    this.#cancel = clock.after(Math.max(at - clock.now(), 0), () => {
+      const heard: Record<number, number> = {};
+      const told: Record<number, number> = {};
+      const main = mainOf(this.link)?.id;
+      for (const live of this.#lives.values()) {
+        heard[live.id] = live.id === main ? live.heard : live.past;
+        told[live.id] = live.told;
+      }
+      this.#dispatch({ type: 'tick', heard, told });
+    });
   }
 
   #run(effect: Effect): void {
-    const { emit } = this.#options;
+    const { emit, memory } = this.#options;
+    this.#note(effect);
     switch (effect.type) {
       case 'attach':
-        return this.#attach(effect.attempt, effect.transport);
+        return this.#attach(effect.attempt, effect.transport, effect.beat);
       case 'detach':
-        return this.#detach(effect.bye);
+        return this.#detach(this.#live(effect.attempt), effect.bye);
+      case 'ask':
+        return this.#live(effect.attempt)?.attachment.ask();
+      case 'ping':
+        return this.#ping(effect.limit);
+      case 'remember':
+        return memory.learn(effect.net, effect);
       default:
         return emit(effect.type, effect.event as Events[typeof effect.type]);
     }
   }
 
-  #attach(attempt: number, transport: Transport): void {
-    const { net, beat } = this.#options;
-    this.#heard = net.clock.now();
-    this.#name = undefined;
-    const current = (): boolean => attempt === this.#link.attempt && this.#attachment === attachment;
+  #note(what: object): void {
+    this.log.push({ at: this.#options.net.clock.wall(), ...what });
+    if (this.log.length > notes) this.log.shift();
+  }
+
+  #live(id: number | undefined): Live | undefined {
+    return id === undefined ? undefined : this.#lives.get(id);
+  }
+
+  #ping(limit: number): void {
+    const serial = ++this.#pings;
+    const answer = (more: { end?: End }): void => {
+      if (serial === this.#pings) this.#dispatch({ type: 'pong', ...more });
+    };
+    ping(this.#options.net, limit).then(
+      () => answer({}),
+      (error: unknown) => answer({ end: endOf(error, false) }),
+    );
+  }
+
+  #attach(id: number, transport: Transport, adapted: number | null): void {
+    const { net, open, emit } = this.#options;
+    const { clock } = net;
+    const asked = Math.min(adapted ?? Infinity, this.#options.beat ?? Infinity);
+    const view = this.ledger.view();
+    /** Whether it is still one of the session's. */
+    const current = (): boolean => this.#lives.get(id) === live;
     const sink: Sink = {
       heard: () => {
-        if (current()) this.#heard = net.clock.now();
+        if (!current()) return;
+        live.heard = clock.now();
+        if (watched(this.link, id)) this.#dispatch({ type: 'spoke', attempt: id });
       },
       frame: (frame) => {
-        if (current()) this.#frame(attempt, frame);
+        if (current()) this.#frame(live, frame);
       },
-      polled: (frames, id) => {
-        if (current()) this.#polled(attempt, frames, id);
+      polled: (frames, position) => {
+        if (current()) this.#polled(live, frames, position);
       },
-      sent: () => current() && this.#uplink.sent(),
-      unsent: (error, smaller) => current() && this.#uplink.unsent(error, smaller),
-      ended: (end) => current() && this.#end(attempt, end),
+      sent: () => current() && live.uplink.sent(),
+      unsent: (error, smaller) => current() && live.uplink.unsent(error, smaller),
+      ended: (end) => this.#end(live, end),
     };
-    const attachment: Attachment = this.#options.open(transport, {
+    const attachment = open(transport, {
       net,
       sink,
       session: () => this.id,
-      attachment: () => this.#name,
+      attachment: () => live.name,
       hello: () => ({
         op: 'hello',
-        ...(this.id !== undefined && { session: this.id }),
-        channels: this.ledger.hello(),
-        ...(beat !== undefined && { beat }),
+        session: this.id,
+        channels: view.hello(),
+        ...(asked < Infinity && { beat: asked }),
       }),
-      poll: () => this.ledger.poll(),
-      wait: () => this.#wait,
+      poll: () => view.poll(),
+      wait: () => (live.wait = Math.min(this.#most, asked / 1000)),
     });
-    this.#attachment = attachment;
+    const uplink = new Uplink({
+      clock, pace: this.#pace, attachment, view, outbox: this.outbox, nextCid: this.nextCid,
+      report: (error) => emit('error', error),
+      silent: (reason, lost) => (lost ? this.#end(live, { kind: 'dropped', reason }) : this.#dispatch({ type: 'doubt', attempt: id, reason })),
+    });
+    const live: Live = { id, transport, attachment, view, uplink, name: undefined, heard: clock.now(), told: 0, head: beginning, past: 0, wait: Math.min(this.#most, asked / 1000) };
+    this.#lives.set(id, live);
   }
 
-  #detach(bye: boolean): void {
-    const attachment = this.#attachment;
-    this.#attachment = undefined;
-    this.#uplink.detached();
-    if (attachment) this.#leaving = attachment.close(bye);
-    this.ledger.detached();
+  #detach(live: Live | undefined, bye: boolean): void {
+    if (!live) return;
+    this.#lives.delete(live.id);
+    live.uplink.close();
+    live.view.close();
+    const leaving = live.attachment.close(bye).finally(() => this.#leaving.splice(this.#leaving.indexOf(leaving), 1));
+    this.#leaving.push(leaving);
   }
 
-  #end(attempt: number, end: Extract<Occurrence, { type: 'ended' }>['end']): void {
-    if (attempt !== this.#link.attempt) return;
-    this.#detach(false);
-    this.#dispatch({ type: 'ended', attempt, end });
+  #end(live: Live, end: End): void {
+    if (this.#lives.get(live.id) !== live) return;
+    this.#detach(live, false);
+    this.#note({ type: 'ended', attempt: live.id, transport: live.transport, reason: end.reason });
+    this.#dispatch({ type: 'ended', attempt: live.id, end, heard: live.heard });
   }
 
-  #frame(attempt: number, frame: Frame): void {
+  #frame(live: Live, frame: Frame): void {
+    const { view, uplink } = live;
     switch (frame.op) {
       case 'welcome':
-        return this.#welcome(attempt, frame);
+        return this.#welcome(live, frame);
       case 'proof':
-        return this.#dispatch({ type: 'proof', attempt });
+        return this.#dispatch({ type: 'proof', attempt: live.id });
       case 'message': {
         const message = bare(frame);
-        if (this.ledger.message(message)) this.#options.emit('message', message);
+        if (isAfter(message.id, live.head) === false) live.past = live.heard;
+        if (view.message(message)) this.#options.emit('message', message);
         return;
       }
       case 'gap':
-        return this.ledger.gap(bare(frame));
+        return view.gap(bare(frame));
       case 'beat':
         this.position = frame.id;
-        return this.ledger.beat(frame.id);
+        live.told = live.heard;
+        return view.beat(frame.id);
       case 'subscribed':
-        this.ledger.subscribed(frame.channel, frame.after);
-        return this.#uplink.answered();
+        view.subscribed(frame.channel, frame.after);
+        return uplink.answered();
       case 'reply':
-        if (frame.error?.code === 'gone') return this.#end(attempt, { kind: 'dropped', reason: 'the attachment is gone' });
-        return this.#uplink.reply(frame);
+        if (frame.error?.code === 'gone') return this.#end(live, { kind: 'dropped', reason: 'the attachment is gone' });
+        return uplink.reply(frame);
       case 'goaway':
-        return this.#dispatch({ type: 'goaway', attempt, after: frame.after_ms });
+        return this.#dispatch({ type: 'goaway', attempt: live.id, after: frame.after_ms });
       case 'error':
-        return this.#end(attempt, endOf(new FairleadError(frame.code, frame.message), true));
+        return this.#end(live, endOf(new FairleadError(frame.code, frame.message), true));
     }
   }
 
-  #welcome(attempt: number, frame: Welcome): void {
-    const { session, attachment, id, limits, transports, beat } = frame;
-    this.id = session;
-    this.#name = attachment;
+  #welcome(live: Live, frame: Welcome): void {
+    const { attachment, id, limits, transports, beat, net } = frame;
+    live.name = attachment;
+    live.head = id;
     this.position = id;
     if (limits?.frame !== undefined) this.outbox.restrict(limits.frame);
-    if (limits?.wait !== undefined) this.#wait = Math.min(limits.wait, defaultWait);
-    this.ledger.welcome(frame);
-    this.#welcomed(attempt, beat, transports);
+    if (limits?.wait !== undefined) this.#most = Math.min(limits.wait, defaultWait);
+    live.view.welcome(frame);
+    this.#welcomed(live, beat, transports, net);
   }
 
-  #welcomed(attempt: number, beat: unknown, offered?: unknown): void {
+  #welcomed(live: Live, beat?: unknown, offered?: unknown, net?: unknown): void {
+    const known = typeof net === 'string' ? { net, remembered: this.#options.memory.recall(net) } : {};
+    const interval = typeof beat === 'number' && beat >= leastBeat && beat <= longest ? beat : defaultBeat;
     this.#dispatch({
       type: 'welcome',
-      attempt,
-      beat: typeof beat === 'number' && beat >= leastBeat ? beat : defaultBeat,
+      attempt: live.id,
+      // A poll is heard when it is answered.
+      beat: live.transport === 'poll' ? live.wait * 1000 + pollSlack : interval,
       ...(Array.isArray(offered) && { offered: offered as Transport[] }),
+      ...known,
     });
-    if (this.#attachment) this.#uplink.attached(this.#attachment);
+    live.uplink.welcomed();
   }
 
-  #polled(attempt: number, frames: Frame[], id: string): void {
-    const current = (): boolean => attempt === this.#link.attempt && this.#attachment !== undefined;
-    const first = this.#link.phase === 'attaching';
+  #polled(live: Live, frames: Frame[], id: string): void {
+    const current = (): boolean => this.#lives.get(live.id) === live;
+    const first = this.link.attempts.find((a) => a.id === live.id)?.stage === 'opening';
     // Only a session's first poll is welcomed by a frame: any other whole answer is as good.
     if (!frames.some((f) => f.op === 'welcome')) {
-      this.ledger.welcome();
-      if (first) this.#welcomed(attempt, undefined);
+      live.view.welcome();
+      if (first) this.#welcomed(live);
     }
-    for (const frame of frames) if (current()) this.#frame(attempt, frame);
+    for (const frame of frames) if (current()) this.#frame(live, frame);
     if (!current()) return;
     this.position = id;
-    this.ledger.beat(id);
-    if (first) this.#dispatch({ type: 'proof', attempt });
+    live.told = live.heard;
+    live.view.beat(id);
+    if (first) this.#dispatch({ type: 'proof', attempt: live.id });
   }
 }

@@ -54,5 +54,5 @@ export function stream(context: Context, kind: 'sse' | 'stream'): Attachment {
     (error: unknown) => end(endOf(error, welcomed)),
   );
 
-  return { duplex: false, lasting: true, room: up.room, send: up.send, changed: () => {}, close };
+  return { duplex: false, lasting: true, room: up.room, send: up.send, changed: () => {}, ask: up.ask, close };
 }

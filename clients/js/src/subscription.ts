@@ -26,7 +26,7 @@ abstract class Base implements Sub, Subscription {
   readonly start: Start;
   readonly ready: Promise<void>;
   at: string | null;
-  phase: Sub['phase'] = 'idle';
+  parked = false;
   protected readonly host: Host;
   #settle!: (error?: FairleadError) => void;
   readonly #signal: AbortSignal | undefined;

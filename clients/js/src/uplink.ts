@@ -2,14 +2,15 @@ import type { Attachment } from './attachment.ts';
 import type { Clock } from './clock.ts';
 import { FairleadError } from './error.ts';
 import type { Reply } from './frame.ts';
-import type { Ledger } from './ledger.ts';
-import type { Policy } from './link.ts';
 import type { Outbox } from './outbox.ts';
+import type { Pace } from './pace.ts';
+import type { View } from './view.ts';
 
 /** The most that one batch of publishes takes, in characters, unless one alone takes more. */
 const batch = 256 << 10;
 
-/** Commands that nobody answers for so long were lost on the way, though the way down is well. Milliseconds. */
+/** Commands that nobody answers for so long make one doubt the way, and at last were lost on it. Milliseconds. */
+const late = 2_000;
 const unanswered = 15_000;
 
 /** So many failed requests in a row are told to the application. */
@@ -17,22 +18,22 @@ const worrying = 3;
 
 export interface UplinkOptions {
   clock: Clock;
-  policy: Pick<Policy, 'base' | 'cap'>;
-  ledger: Ledger;
+  pace: Pace;
+  attachment: Attachment;
+  view: View;
   outbox: Outbox;
   nextCid(): number;
   report(error: FairleadError): void;
-  /** The attachment does not answer. */
-  stuck(reason: string): void;
+  /** The attachment does not answer: `lost` for so long that it counts as dead. */
+  silent(reason: string, lost: boolean): void;
 }
 
-/** Moves commands from the ledger and the outbox to the attachment, and again when they may not have arrived. */
+/** Moves commands to one attachment, and again when they may not have arrived: its view's, and the outbox's while it is the carrier. */
 export class Uplink {
-  #attachment: Attachment | undefined;
+  #welcomed = false;
+  #carries = false;
+  #over = false;
   #scheduled = false;
-  #failures = 0;
-  #hold = 0; // nothing goes up before
-  #forced = true; // the server wants it so; otherwise another attachment may do better
   #cancelHold = (): void => {};
   #cancelAnswer = (): void => {};
   readonly #options: UplinkOptions;
@@ -41,18 +42,28 @@ export class Uplink {
     this.#options = options;
   }
 
-  /** The attachment is welcomed: it takes commands. */
-  attached(attachment: Attachment): void {
-    this.#attachment = attachment;
-    if (!this.#forced) this.#hold = this.#failures = 0;
+  /** The attachment takes commands. */
+  welcomed(): void {
+    this.#welcomed = true;
     this.schedule();
   }
 
-  detached(): void {
-    this.#attachment = undefined;
+  /** Whether the outbox goes this way. One uplink at a time carries it. */
+  carry(on: boolean): void {
+    if (this.#carries === on) return;
+    this.#carries = on;
+    const { outbox, pace } = this.#options;
+    // On another way all of it goes again, in order: its keys make that harmless.
+    outbox.lost();
+    if (on) pace.anew();
+    this.schedule();
+  }
+
+  close(): void {
+    this.#over = true;
     this.#cancelHold();
     this.#cancelAnswer();
-    this.#options.outbox.lost();
+    if (this.#carries) this.#options.outbox.lost();
   }
 
   /** Sends what there is at the end of this turn of the event loop. */
@@ -72,72 +83,62 @@ export class Uplink {
   }
 
   reply(reply: Reply): void {
-    const { ledger, outbox } = this.#options;
-    if (ledger.reply(reply)) {
-      if (reply.error) this.#refused();
+    const { view, outbox, pace } = this.#options;
+    if (view.reply(reply)) {
+      if (reply.error) pace.back(true);
     } else {
       const outcome = outbox.reply(reply);
-      if (outcome === 'retry') this.#refused();
-      if (outcome === 'settled') this.#failures = 0;
+      if (outcome === 'retry') pace.back(true);
+      if (outcome === 'settled') pace.settled();
     }
     this.answered();
   }
 
   sent(): void {
-    if (this.#options.outbox.sent > 0) this.unsent(new FairleadError('bad_answer', 'not every command has a reply'), false);
+    if (this.#carries && this.#options.outbox.sent > 0) this.unsent(new FairleadError('bad_answer', 'not every command has a reply'), false);
     else this.schedule();
   }
 
   /** `smaller`: they were too many, and will be fewer. */
   unsent(error: FairleadError, smaller: boolean): void {
-    const { ledger, outbox, report } = this.#options;
-    ledger.unasked();
-    outbox.lost();
+    const { view, outbox, pace, report } = this.#options;
+    view.unasked();
+    if (this.#carries) outbox.lost();
     if (!smaller) {
-      if (this.#failures === worrying - 1) report(error);
-      this.#forced = error.retryAfter !== undefined;
-      this.#back(error.retryAfter);
+      if (pace.failures === worrying - 1) report(error);
+      pace.back(error.retryAfter !== undefined, error.retryAfter);
     }
     this.#expect();
     this.schedule();
   }
 
   #pump(): void {
-    const { clock, ledger, outbox, nextCid } = this.#options;
-    const attachment = this.#attachment;
-    if (!attachment) return;
-    if (!attachment.lasting && ledger.changed) attachment.changed();
-    const wait = this.#hold - clock.now();
-    if (wait > 0) {
-      this.#cancelHold();
-      this.#cancelHold = clock.after(wait, () => this.#pump());
+    const { attachment, clock, pace, view, outbox, nextCid } = this.#options;
+    if (this.#over || !this.#welcomed) return;
+    if (!attachment.lasting && view.changed) attachment.changed();
+    this.#cancelHold();
+    if (pace.wait > 0) {
+      this.#cancelHold = clock.after(pace.wait, () => this.#pump());
       return;
     }
     const room = attachment.room();
     if (room === 0) return;
-    const controls = attachment.lasting ? ledger.commands(nextCid, room) : [];
-    const publishes = outbox.take(room - controls.length - (attachment.duplex ? outbox.sent : 0), batch);
+    const controls = attachment.lasting ? view.commands(nextCid, room) : [];
+    const publishes = this.#carries ? outbox.take(room - controls.length - (attachment.duplex ? outbox.sent : 0), batch) : [];
     if (controls.length + publishes.length === 0) return;
     attachment.send([...controls, ...publishes]);
     this.#expect();
   }
 
-  #refused(): void {
-    this.#forced = true;
-    this.#back();
-  }
-
-  #back(least = 0): void {
-    const { clock, policy } = this.#options;
-    const most = Math.min(policy.cap, policy.base * 2 ** Math.min(this.#failures++, 20));
-    this.#hold = clock.now() + Math.max(least, clock.random() * most);
-  }
-
   /** Watches for answers that come in the stream, while there are any to come. */
   #expect(): void {
-    const { clock, ledger, outbox, stuck } = this.#options;
+    const { attachment, clock, view, outbox, silent } = this.#options;
+    const reason = 'commands are not answered';
     this.#cancelAnswer();
-    const due = ledger.asking || (this.#attachment?.duplex && outbox.sent > 0);
-    if (due) this.#cancelAnswer = clock.after(unanswered, () => stuck('commands are not answered'));
+    if (this.#over || !(view.asking || (attachment.duplex && this.#carries && outbox.sent > 0))) return;
+    this.#cancelAnswer = clock.after(late, () => {
+      this.#cancelAnswer = clock.after(unanswered - late, () => silent(reason, true));
+      silent(reason, false);
+    });
   }
 }

@@ -73,6 +73,9 @@ export function webSocket({ net, sink, hello }: Context): Attachment {
       if (socket?.readyState === 1) for (const { text } of commands) socket.send(text);
     },
     changed: () => {},
+    ask: () => {
+      if (socket?.readyState === 1) socket.send('{"op":"beat"}');
+    },
     close,
   };
 }

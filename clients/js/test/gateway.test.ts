@@ -8,7 +8,7 @@ import { Inbox, next, range } from './support/events.ts';
 // The real gateway, as a process, behind a wire that can be cut. Each test has channels of its own.
 
 const built = build();
-const timing = { base: 20, jitter: 5, dropCap: 50, cap: 100 };
+const timing = { base: 20, brief: 50, cap: 100, jitter: 5, calm: 0 };
 const transports = ['websocket', 'sse', 'stream', 'poll'] as const;
 
 let count = 0;
@@ -73,20 +73,19 @@ describe('against the gateway', async () => {
 
     test(`${transport}: a path that goes dead without a word is left, and the next one resumes`, async () => {
       await using wire = await Wire.to(gateway.port);
-      const client = connect(wire.url, { transports: [transport], timing: { ...timing, pollWelcome: 1_000, welcome: 1_000 } });
+      if (transport === 'poll') return; // its limit is the wait and five seconds
+      await using client = connect(wire.url, { transports: [transport], timing: { ...timing, budget: 1_000 } });
       const name = fresh('dead');
       const inbox = new Inbox();
       await client.channel(name).subscribe(inbox.take).ready;
       await connected(client);
-      if (transport === 'poll') return client.close(); // its limit is the wait and five seconds
       wire.swallow = true;
-      const dropped = next(client, 'state', (e) => e.state === 'waiting');
+      const dropped = next(client, 'state', (e) => e.state !== 'connected');
       await using other = dial(gateway.url, 'websocket');
       await other.channel(name).publish(1);
-      assert.match((await dropped).reason, /silent for too long/);
+      assert.match((await dropped).reason, /silent for \d+ ms/);
       wire.swallow = false;
       await inbox.has(1);
-      await client.close();
     });
 
     test(`${transport}: subscriptions that overlap and start apart each get their own, live and after a resume`, async () => {
@@ -169,7 +168,7 @@ describe('against the gateway', async () => {
 
   test('the default ladder ends on a WebSocket', async () => {
     await using client = connect(gateway.url);
-    assert.deepEqual(await next(client, 'transport'), { transport: 'websocket', from: null, reason: '' });
+    await next(client, 'transport', (e) => e.transport === 'websocket');
     const ping = await client.ping();
     assert.match(ping.id, /^[a-z0-9]+-\d+$/);
     assert.ok(Math.abs(ping.time - Date.now()) < 60_000);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FairleadError } from '../src/error.ts';
-import { Outbox } from '../src/outbox.ts';
+import { Outbox, type Shelf } from '../src/outbox.ts';
 
 function filled(count: number, limit = 1000): { box: Outbox; log: string[] } {
   const box = new Outbox(limit);
@@ -36,11 +36,16 @@ test('a refusal that passes is retried in its place, once nothing is under way',
   assert.deepEqual(log, ['done 1', 'forbidden 3']);
 });
 
-test('a reply to what is not under way settles nothing', () => {
-  const { box, log } = filled(1);
-  assert.equal(box.reply({ op: 'reply', to: 1, ok: true }), 'unknown');
+test('an acknowledgement counts, though it comes by the way that was left; a refusal for now does not', () => {
+  const { box, log } = filled(2);
+  box.take(2, 1e6);
+  box.lost();
+  assert.equal(box.reply({ op: 'reply', to: 2, error: failing('unavailable') }), 'unknown');
+  assert.equal(box.reply({ op: 'reply', to: 1, ok: true }), 'settled');
+  assert.equal(box.reply({ op: 'reply', to: 1, ok: true }), 'unknown', 'once');
   assert.equal(box.reply({ op: 'reply', to: null, error: failing('bad_request') }), 'unknown');
-  assert.deepEqual(log, []);
+  assert.deepEqual(cids(box.take(9, 1e6)), [2]);
+  assert.deepEqual(log, ['done 1']);
 });
 
 test('batches are bounded by size, but one always goes', () => {
@@ -71,4 +76,60 @@ test('closing rejects everything', () => {
   box.close(new FairleadError('closed', ''));
   assert.deepEqual(log, ['closed 1', 'closed 2']);
   assert.equal(box.sent + box.size, 0);
+});
+
+/** A shelf, and what was saved on it, oldest first. */
+function kept(texts: string[] = []): { shelf: Shelf; saves: (readonly string[])[] } {
+  const saves: (readonly string[])[] = [];
+  return { shelf: { load: () => texts, save: (now) => void saves.push(now) }, saves };
+}
+
+test('what waits is on the shelf, written once for each turn of the event loop', async () => {
+  const { shelf, saves } = kept();
+  const box = new Outbox(9, shelf);
+  const [one, two] = [1, 2, 3].map((cid) => box.add({ cid, text: `"${cid}"` }, () => {}, () => {}));
+  assert.deepEqual(saves, []);
+  await Promise.resolve();
+  assert.deepEqual(saves, [['"1"', '"2"', '"3"']]);
+  box.take(9, 9);
+  if (one) box.remove(one);
+  box.reply({ op: 'reply', to: two?.cid ?? 0, ok: true });
+  await Promise.resolve();
+  assert.deepEqual(saves.slice(1), [['"3"']], 'what is under way waits still');
+});
+
+test('an earlier page left its publishes: they go first, as they were, under cids of now', async () => {
+  const { shelf, saves } = kept(['{"op":"publish","cid":7,"data":1,"key":"a"}', '{"op":"publish","cid":9,"data":2,"key":"b"}']);
+  const box = new Outbox(9, shelf);
+  const refused: string[] = [];
+  let cid = 100;
+  box.restore(() => ++cid, (e) => refused.push(e.code));
+  box.add({ cid: 103, text: '{"data":3}' }, () => {}, () => {});
+  assert.deepEqual(box.take(9, 1e6).map(({ cid, text }) => [cid, JSON.parse(text)]), [
+    [101, { op: 'publish', cid: 101, data: 1, key: 'a' }], [102, { op: 'publish', cid: 102, data: 2, key: 'b' }], [103, { data: 3 }],
+  ]);
+  box.reply({ op: 'reply', to: 101, error: failing('forbidden') });
+  box.reply({ op: 'reply', to: 102, ok: true, id: 'a-1' });
+  assert.deepEqual(refused, ['forbidden'], 'nobody else is there to be told');
+  await Promise.resolve();
+  assert.deepEqual(saves.at(-1), ['{"data":3}']);
+});
+
+test('closing leaves on the shelf what waits, for the next page', async () => {
+  const { shelf, saves } = kept();
+  const box = new Outbox(9, shelf);
+  box.add({ cid: 1, text: '"1"' }, () => {}, () => {});
+  await Promise.resolve();
+  box.close(new FairleadError('closed', ''));
+  await Promise.resolve();
+  assert.deepEqual(saves, [['"1"']]);
+});
+
+test('a publish of the turn in which the client is closed is kept too', async () => {
+  const { shelf, saves } = kept();
+  const box = new Outbox(9, shelf);
+  box.add({ cid: 1, text: '"1"' }, () => {}, () => {});
+  box.close(new FairleadError('closed', ''));
+  await Promise.resolve();
+  assert.deepEqual(saves, [['"1"']]);
 });

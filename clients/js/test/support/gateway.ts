@@ -11,6 +11,7 @@ interface Body {
   commands?: { op: string; cid?: number }[];
   wait?: number;
   beat?: number;
+  welcome?: boolean;
 }
 
 /** A small gateway over HTTP (no WebSocket), on a free loopback port, that can be told to misbehave. */
@@ -102,7 +103,7 @@ export class Gateway implements AsyncDisposable {
   #poll(res: ServerResponse, body: Body): void {
     const channels = body.channels ?? {};
     const { starts, frames } = this.log.since(channels);
-    const welcome = body.session ? [] : [{ op: 'welcome', session: 's1', attachment: '', id: this.log.id, beat: 60_000, channels: starts }];
+    const welcome = body.session && !body.welcome ? [] : [{ op: 'welcome', session: 's1', attachment: '', id: this.log.id, beat: 60_000, channels: starts }];
     if (frames.length > 0 || !body.wait) return json(res, { frames: [...welcome, ...frames], id: this.log.id });
     const follower = {
       channels: new Set(Object.keys(channels)),

@@ -36,6 +36,8 @@ export class Log {
   readonly messages: Stored[] = [];
   readonly keys = new Map<string, string>();
   readonly followers = new Set<Follower>();
+  /** The messages up to this place are kept no longer. */
+  trimmed = 0;
   /** Answers a command in place of the log. */
   refuse: (command: Cmd) => { code: string; message: string } | undefined = () => undefined;
 
@@ -77,21 +79,25 @@ export class Log {
         const [epoch, seq] = start.after === '0' ? [this.epoch, 0] : [start.after.split('-')[0], Number(start.after.split('-')[1])];
         if (epoch !== this.epoch) gaps.push({ op: 'gap', channel: pattern, from: start.after, to: `${this.epoch}-0`, reason: 'replaced' });
         at = epoch === this.epoch ? seq : 0;
+        if (at < this.trimmed && start.after !== '0') {
+          gaps.push({ op: 'gap', channel: pattern, from: `${this.epoch}-${at}`, to: `${this.epoch}-${this.trimmed}`, reason: 'retention' });
+        }
       } else if (start.last !== undefined) {
-        const mine = this.messages.filter((m) => matches(pattern, m.channel)).slice(-start.last || this.messages.length);
+        const mine = this.messages.slice(this.trimmed).filter((m) => matches(pattern, m.channel)).slice(-start.last || this.messages.length);
         const [first] = mine;
         if (first) at = Number(first.id.split('-')[1]) - 1;
       }
       starts[pattern] = { after: `${this.epoch}-${at}` };
       from.set(pattern, at);
     }
-    const messages = this.messages.filter((m, i) => [...from].some(([pattern, at]) => i + 1 > at && matches(pattern, m.channel)));
+    const first = Math.max(Math.min(...from.values()), this.trimmed);
+    const messages = this.messages.slice(first).filter((m, i) => [...from].some(([pattern, at]) => first + i + 1 > at && matches(pattern, m.channel)));
     return { starts, frames: [...gaps, ...messages.map((m) => ({ op: 'message', ...m }))] };
   }
 
   /** Carries out a command for a follower, if there is one, and gives the reply. */
   command(command: Cmd, follower?: Follower): object {
-    const { op, cid: to, channel = '' } = command;
+    const { op, cid: to = null, channel = '' } = command;
     const error = this.refuse(command);
     if (error) return { op: 'reply', to, error };
     if (op === 'publish') {
@@ -100,6 +106,7 @@ export class Log {
       return { op: 'reply', to, ok: true, ...this.publish(channel, data, more) };
     }
     if (!follower) return { op: 'reply', to, error: { code: 'gone', message: 'no attachment' } };
+    if (op === 'beat') follower.send({ op: 'beat', id: this.id });
     if (op === 'unsubscribe') follower.channels.delete(channel);
     if (op === 'subscribe') {
       const start: Start = { ...(command.after !== undefined && { after: command.after }), ...(command.last !== undefined && { last: command.last }) };

@@ -4,8 +4,10 @@ import type { Start } from '../../src/frame.ts';
 export interface Script {
   log: Log;
   /** What sockets do: serve as they should, or one of the ways in which networks break them. */
-  mode: 'serve' | 'refuse' | 'mute' | 'no proof' | 'wrong protocol' | 'throw' | 'deaf';
+  mode: 'serve' | 'refuse' | 'mute' | 'no proof' | 'wrong protocol' | 'throw' | 'deaf' | 'no replies';
   sockets: ScriptedSocket[];
+  /** Settles with the nth socket, from one. */
+  socket(n: number): Promise<ScriptedSocket>;
   WebSocket: typeof WebSocket;
 }
 
@@ -26,6 +28,7 @@ export class ScriptedSocket {
   onerror?: () => void;
   readonly sent: Hello[] = [];
   onsend?: () => void;
+  readonly #watchers: (() => void)[] = [];
   readonly url: string;
   readonly script: Script;
   #follower: ReturnType<Log['attach']> | undefined;
@@ -49,9 +52,19 @@ export class ScriptedSocket {
     const frame = JSON.parse(text) as Hello;
     this.sent.push(frame);
     this.onsend?.();
+    for (const wake of this.#watchers.splice(0)) wake();
     setImmediate(() => {
       if (this.readyState === 1 && this.script.mode !== 'mute') this.#answer(frame);
     });
+  }
+
+  /** Settles when that op has come up. */
+  async asked(op: string): Promise<Hello> {
+    for (;;) {
+      const found = this.sent.find((f) => f.op === op);
+      if (found) return found;
+      await new Promise<void>((resolve) => this.#watchers.push(resolve));
+    }
   }
 
   /** Delivers a frame as it is. */
@@ -75,15 +88,28 @@ export class ScriptedSocket {
     if (frame.op === 'hello') {
       this.#follower = this.script.log.attach(frame.channels ?? {}, send, { ...(frame.session && { session: frame.session }) });
       if (this.script.mode !== 'no proof') send({ op: 'proof' });
-    } else if (frame.op !== 'bye' && this.script.mode !== 'deaf') send(this.script.log.command(frame, this.#follower));
+    } else if (frame.op !== 'bye' && this.script.mode !== 'deaf') {
+      const reply = this.script.log.command(frame, this.#follower);
+      // What is stored may lose its acknowledgement.
+      if (this.script.mode !== 'no replies' && (frame.cid !== undefined || 'error' in reply)) send(reply);
+    }
   }
 }
 
 export function scripted(log: Log, mode: Script['mode'] = 'serve'): Script {
-  const script: Script = { log, mode, sockets: [], WebSocket: undefined as unknown as typeof WebSocket };
+  const waiting: (() => void)[] = [];
+  const socket = async (n: number): Promise<ScriptedSocket> => {
+    for (;;) {
+      const found = script.sockets[n - 1];
+      if (found) return found;
+      await new Promise<void>((resolve) => waiting.push(resolve));
+    }
+  };
+  const script: Script = { log, mode, sockets: [], socket, WebSocket: undefined as unknown as typeof WebSocket };
   script.WebSocket = class extends ScriptedSocket {
     constructor(url: string) {
       super(script, url);
+      for (const wake of waiting.splice(0)) wake();
     }
   } as unknown as typeof WebSocket;
   return script;

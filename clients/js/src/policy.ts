@@ -1,0 +1,72 @@
+import type { Transport } from './frame.ts';
+
+/** What the link machine goes by. Times are milliseconds. */
+export interface Policy {
+  /** Best first. */
+  ladder: readonly Transport[];
+  /** In a race, from one attempt to the next: at least so long, and at least two round trips. */
+  stagger: number;
+  /** The same before a poll or a stream, and for all but the first where the first is known to work. */
+  pause: number;
+  /** From the start of an attempt to its welcome. It costs nobody anything: the others do not wait for it. */
+  budget: number;
+  /** From the welcome, or from whatever came after it, to the proof. */
+  proof: number;
+  /** How much later than its beat an attachment may be heard before others are tried in its place. */
+  grace: number;
+  /** The same after a question, unless two round trips take longer. */
+  answer: number;
+  /** Full jitter: a wait is random up to base * 2^failures, and never more than cap. */
+  base: number;
+  cap: number;
+  /** For so long after something worked, waits are short: at most `brief`. */
+  soon: number;
+  brief: number;
+  /** The first wait after a loss: spreads the clients of a node that died. */
+  jitter: number;
+  /** An attachment that lived this long after its proof may be followed at once, and its loss is no failure. */
+  lived: number;
+  /** One that lived this long was healthy: failures are forgotten. */
+  healthy: number;
+  /** So many unclean deaths of a transport, each within two beats (at least `young`) of its start, in this time: others are better. */
+  strikes: number;
+  young: number;
+  strikeWindow: number;
+  /** When a better transport is tried again; the last one repeats. Begun anew once it has served for `settled`. */
+  climbs: readonly number[];
+  settled: number;
+  /** The least beat that is asked for where idle connections are cut. */
+  leastBeat: number;
+  /** A timer that is so late was frozen with its page. */
+  frozen: number;
+  /** Online and visible events closer than this to the last attempt change nothing. */
+  calm: number;
+}
+
+export const defaults: Policy = {
+  ladder: ['websocket', 'sse', 'stream', 'poll'],
+  stagger: 250,
+  pause: 1_000,
+  budget: 10_000,
+  proof: 1_500,
+  grace: 400,
+  answer: 300,
+  base: 500,
+  cap: 30_000,
+  soon: 15_000,
+  brief: 700,
+  jitter: 300,
+  lived: 1_000,
+  healthy: 30_000,
+  strikes: 2,
+  young: 30_000,
+  strikeWindow: 300_000,
+  climbs: [30_000, 120_000, 600_000, 3_600_000],
+  settled: 300_000,
+  leastBeat: 5_000,
+  frozen: 3_000,
+  calm: 1_000,
+};
+
+/** The longest that a server may send a client away for. */
+export const longest = 300_000;

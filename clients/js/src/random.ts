@@ -1,0 +1,4 @@
+/** 128 random bits. Not crypto.randomUUID: a page on plain HTTP has none. */
+export function randomKey(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+}

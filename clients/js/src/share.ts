@@ -1,0 +1,18 @@
+import type { Clock } from './clock.ts';
+import type { Events, Session } from './session.ts';
+
+/** What a client lets a Share use. */
+export interface Shared {
+  session: Session;
+  /** The gateway's address. */
+  base: string;
+  clock: Clock;
+  on<K extends keyof Events>(type: K, listener: (event: Events[K]) => void): () => void;
+  emit<K extends keyof Events>(type: K, event: Events[K]): void;
+}
+
+/** Lets several clients use one attachment: it decides when the session attaches, and what serves it otherwise. */
+export type Share = (shared: Shared) => {
+  /** The client closes. */
+  leave(): void;
+};

@@ -15,17 +15,17 @@ const module = "github.com/fairlead/fairlead"
 // arrows are the imports that the packages may have of each other. A new arrow
 // is a decision: make it here, and in ARCHITECTURE.md.
 var arrows = map[string][]string{
-	"":             {},
-	"protocol":     {},
-	"broker":       {"protocol"},
-	"gateway/demo": {},
-	"clients/js":   {},
-	"doctor":       {"protocol"},
-	"doctor/probe": {"doctor", "protocol"},
-	"gateway":      {"broker", "protocol", "gateway/demo", "doctor", "clients/js"},
-	"clients/go":   {"protocol"},
-	"cmd/fairlead": {"broker", "gateway", "clients/go", "doctor", "doctor/probe", "protocol"},
-	"bench":        {"clients/go", "protocol"},
+	"":                     {},
+	"protocol":             {},
+	"broker":               {"protocol"},
+	"gateway/demo":         {},
+	"clients/js":           {},
+	"clients/doctor":       {"protocol"},
+	"clients/doctor/probe": {"clients/doctor", "protocol"},
+	"gateway":              {"broker", "protocol", "gateway/demo", "clients/doctor", "clients/js"},
+	"clients/go":           {"protocol"},
+	"cmd/fairlead":         {"broker", "gateway", "clients/go", "clients/doctor", "clients/doctor/probe", "protocol"},
+	"bench":                {"clients/go", "protocol"},
 }
 
 func TestImportsPointOneWay(t *testing.T) {

@@ -7,8 +7,8 @@ import (
 	"errors"
 	"time"
 
-	"github.com/fairlead/fairlead/doctor"
-	"github.com/fairlead/fairlead/doctor/probe"
+	"github.com/fairlead/fairlead/clients/doctor"
+	"github.com/fairlead/fairlead/clients/doctor/probe"
 )
 
 type doctorCmd struct {

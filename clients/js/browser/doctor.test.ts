@@ -130,7 +130,7 @@ for (const name of names) {
 }
 
 test('judges as the vectors say', limit, async (t) => {
-  const vectors = JSON.parse(readFileSync(join(root, 'doctor/testdata/judge.json'), 'utf8')) as Vectors;
+  const vectors = JSON.parse(readFileSync(join(root, 'clients/doctor/testdata/judge.json'), 'utf8')) as Vectors;
   const page = await visit(t, await browser.newContext());
   await page.goto(`${base('direct')}/doctor`);
   const got = await page.evaluate(async (v: Vectors) => {

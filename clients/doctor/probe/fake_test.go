@@ -25,7 +25,7 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
 
-	"github.com/fairlead/fairlead/doctor"
+	"github.com/fairlead/fairlead/clients/doctor"
 	"github.com/fairlead/fairlead/protocol"
 )
 

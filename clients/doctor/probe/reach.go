@@ -17,7 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/fairlead/fairlead/doctor"
+	"github.com/fairlead/fairlead/clients/doctor"
 	"github.com/fairlead/fairlead/protocol"
 )
 

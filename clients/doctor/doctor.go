@@ -2,7 +2,7 @@
 // which transports get through, which one the client will use, and what to
 // change at the proxy. It has the words, once, for the command line and for
 // the page that the gateway serves; it judges what was observed, and writes the
-// report. What observes is doctor/probe, and static/doctor.js in a browser.
+// report. What observes is the package probe, and static/doctor.js in a browser.
 package doctor
 
 import (

@@ -7,7 +7,7 @@ import (
 	"io"
 	"net/http"
 
-	"github.com/fairlead/fairlead/doctor"
+	"github.com/fairlead/fairlead/clients/doctor"
 	"github.com/fairlead/fairlead/protocol"
 )
 

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/fairlead/fairlead/doctor"
+	"github.com/fairlead/fairlead/clients/doctor"
 	"github.com/fairlead/fairlead/protocol"
 )
 

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fairlead/fairlead/doctor"
+	"github.com/fairlead/fairlead/clients/doctor"
 	"github.com/fairlead/fairlead/protocol"
 )
 

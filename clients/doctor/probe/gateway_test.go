@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	"github.com/fairlead/fairlead/broker"
-	"github.com/fairlead/fairlead/doctor"
+	"github.com/fairlead/fairlead/clients/doctor"
 	"github.com/fairlead/fairlead/gateway"
 	"github.com/fairlead/fairlead/protocol"
 )

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fairlead/fairlead/doctor"
+	"github.com/fairlead/fairlead/clients/doctor"
 )
 
 // inspectors matches the products that inspect TLS, as they name themselves in

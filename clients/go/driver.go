@@ -69,9 +69,7 @@ func (s *Subscription) request(a *attachment, beat, delay time.Duration) {
 	if a.transport == protocol.Poll {
 		seconds := a.wait.Seconds()
 		hello.Wait = &seconds
-		if !s.welcomed || !s.places.areKnown() {
-			hello.Session = "" // asks for a welcome
-		}
+		hello.Welcome = !s.welcomed || !s.places.areKnown()
 	}
 	ctx, end := context.WithCancel(s.life)
 	a.end, a.asked, a.fruit = end, time.Now(), false

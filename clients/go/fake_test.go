@@ -288,7 +288,7 @@ func (f *fake) welcome(out *outlet) uint64 {
 		}
 		welcome.Channels[pattern] = protocol.After{After: from}
 	}
-	if out.transport != protocol.Poll || out.hello.Session == "" {
+	if out.transport != protocol.Poll || out.hello.Session == "" || out.hello.Welcome {
 		_ = out.send(welcome.Wire())
 	}
 	return at

@@ -195,7 +195,7 @@ export function connect(url?: string | URL, options: ConnectOptions = {}): Clien
 }
 
 function netOf(url: string | URL | undefined, options: ConnectOptions): Net {
-  const where = url ?? (typeof location === 'undefined' ? undefined : location.origin);
+  const where = url || (typeof location === 'undefined' ? undefined : location.origin);
   if (where === undefined) throw new FairleadError('bad_request', 'connect needs the URL of the gateway');
   const base = new URL(where, typeof location === 'undefined' ? undefined : location.href);
   base.protocol = base.protocol.replace('ws', 'http');

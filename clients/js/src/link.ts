@@ -34,8 +34,9 @@ export interface Link {
   /** Nothing answers at all. */
   offline: boolean;
   failures: number;
-  /** How many attempts there were. */
+  /** How many attempts there were, and when the last ones began. */
   count: number;
+  begun: readonly number[];
   /** When something worked last, or the beginning. */
   alive: number;
   /** When the last race or nudge was. */
@@ -146,7 +147,7 @@ export interface OfflineEvent {
 export function initial(policy: Policy): Link {
   return {
     policy, phase: 'idle', attempts: [], queue: [], rungs: unknown(), suspects: [], good: null, last: null, net: null, offered: null, beat: null, trip: 0,
-    offline: false, failures: 0, count: 0, alive: 0, tried: -Infinity, until: 0, spare: 0, reason: '', trouble: undefined, reported: [], now: 0, random: 0,
+    offline: false, failures: 0, count: 0, begun: [], alive: 0, tried: -Infinity, until: 0, spare: 0, reason: '', trouble: undefined, reported: [], now: 0, random: 0,
   };
 }
 
@@ -191,6 +192,11 @@ export function replaced(a: Attempt): boolean {
   return a.doubted || a.held || a.leaving;
 }
 
+/** From when on another attempt may begin. */
+export function free({ policy, begun }: Link): number {
+  return begun.length < policy.most ? 0 : (begun[0] ?? 0) + policy.span;
+}
+
 /** What to try, and when, if a race began now. */
 export function line(link: Link): Start[] {
   const { policy, now, good, trip } = link;
@@ -203,7 +209,7 @@ export function line(link: Link): Start[] {
   const open = all.filter((t) => !shut.includes(t)).sort((a, b) => place(a) - place(b));
   // What is remembered to work here is given time to prove it.
   const recalled = link.last === null && open[0] === good;
-  const begin = Math.max(now, link.spare);
+  const begin = Math.max(now, link.spare, free(link));
   let at = begin;
   let count = 0;
   const starts = open.map((transport) => {

@@ -39,6 +39,9 @@ export interface Policy {
   leastBeat: number;
   /** A timer that is so late was frozen with its page. */
   frozen: number;
+  /** No more than so many attempts in so long a time, whatever happens. */
+  most: number;
+  span: number;
   /** Online and visible events closer than this to the last attempt change nothing. */
   calm: number;
 }
@@ -65,6 +68,8 @@ export const defaults: Policy = {
   settled: 300_000,
   leastBeat: 5_000,
   frozen: 3_000,
+  most: 60,
+  span: 30_000,
   calm: 1_000,
 };
 

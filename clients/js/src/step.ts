@@ -1,6 +1,6 @@
 import type { FairleadError } from './error.ts';
 import type { Transport } from './frame.ts';
-import { climbable, deadline, due, heldAt, ladder, line, mainOf, replaced, unknown, type Attempt, type End, type Link, type OfflineEvent, type Remembered, type State, type StateEvent, type SwitchEvent, type TransportEvent } from './link.ts';
+import { climbable, deadline, due, free, heldAt, ladder, line, mainOf, replaced, unknown, type Attempt, type End, type Link, type OfflineEvent, type Remembered, type State, type StateEvent, type SwitchEvent, type TransportEvent } from './link.ts';
 import { longest } from './policy.ts';
 
 /**
@@ -161,6 +161,8 @@ function proof(m: Move, a: Attempt): void {
   if (main && !replaced(main) && !better(m, transport, main)) return drop(m, (b) => b === a);
   a.stage = 'main';
   a.since = a.heard = a.told = m.now;
+  // It died of silence, though the network was there.
+  if (main?.doubted) strike(m, main);
   keep(m, a);
   m.last = m.good = transport;
   learn(m, a);
@@ -192,6 +194,8 @@ function doubt(m: Move, a: Attempt, reason: string): void {
   if (a.stage !== 'main' || a.doubted) return;
   a.doubted = true;
   a.asked = Infinity;
+  // Silent for a beat, again: this time others first.
+  if (m.now - a.heard >= a.beat && struck(m, a.transport).length + 1 >= m.policy.strikes) suspect(m, a.transport);
   if (!a.leaving) compete(m, `${a.transport}: ${reason}`);
 }
 
@@ -204,7 +208,11 @@ function pong(m: Move, end: End | undefined): void {
     m.offline = false;
     return race(m);
   }
-  // What is tried last is tried now.
+  resort(m);
+}
+
+/** Something answers: what is tried last is tried now. */
+function resort(m: Move): void {
   m.offline = false;
   m.phase = 'open';
   m.queue = m.queue.map(({ transport }, i) => ({ transport, at: m.now + i * m.policy.stagger }));
@@ -284,15 +292,20 @@ function lost(m: Move, a: Attempt, end: End): void {
 
 /** An unclean death: of an idle connection, or of a transport that dies young, again and again. */
 function strike(m: Move, a: Attempt): void {
-  const { strikeWindow, strikes: most, leastBeat } = m.policy;
+  const { leastBeat } = m.policy;
   const { transport } = a;
   const idle = m.now - a.heard;
   if (idle >= leastBeat / 2 && idle < a.beat) m.beat = Math.max(leastBeat, Math.min(m.beat ?? Infinity, Math.round(idle / 2)));
   // There is nothing below the last.
   if (m.now - a.began >= Math.max(2 * a.beat, m.policy.young) || transport === ladder(m).at(-1)) return;
-  const strikes = [...m.rungs[transport].strikes, m.now].filter((at) => m.now - at < strikeWindow);
+  const strikes = [...struck(m, transport), m.now];
   rung(m, transport, { strikes });
-  if (strikes.length >= most) suspect(m, transport);
+  if (strikes.length >= m.policy.strikes) suspect(m, transport);
+}
+
+/** Its strikes that still count. */
+function struck(m: Move, t: Transport): readonly number[] {
+  return m.rungs[t].strikes.filter((at) => m.now - at < m.policy.strikeWindow);
 }
 
 /** A better one was tried beside the one that serves, in vain. */
@@ -322,7 +335,8 @@ function failed(m: Move, a: Attempt, end: End, main: Attempt | undefined): void 
   }
   // Where nothing works nothing was learned.
   m.suspects = [];
-  if (end.kind === 'server' && (end.error || m.spare > m.now)) wait(m);
+  if (end.kind === 'server' && m.queue.length > 0) resort(m);
+  else if (end.kind === 'server' && (end.error || m.spare > m.now)) wait(m);
   else if (m.offline && m.queue.length === 0) away(m, end);
   else probe(m);
 }
@@ -330,7 +344,7 @@ function failed(m: Move, a: Attempt, end: End, main: Attempt | undefined): void 
 /** Begins the next one now, and the rest as long after it as before. */
 function hurry(m: Move): void {
   const at = m.queue[0]?.at ?? 0;
-  const early = at - m.now;
+  const early = at - Math.max(m.now, free(m));
   // Not what waits because the server asked for it.
   if (at !== m.spare && early > 0 && early < Infinity) postpone(m, -early);
   begin(m);
@@ -423,6 +437,7 @@ function climb(m: Move): void {
 function attach(m: Move, transport: Transport): void {
   const { now } = m;
   const id = ++m.count;
+  m.begun = [...m.begun, now].slice(-m.policy.most);
   m.attempts = [
     ...m.attempts,
     { id, transport, began: now, stage: 'opening', since: now, heard: now, told: now, beat: Infinity, asked: Infinity, leave: Infinity, doubted: false, held: false, leaving: false },

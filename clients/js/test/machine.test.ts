@@ -404,13 +404,13 @@ function busiest({ attempts, asked }: World): number {
 const seeds = Number(process.env['SEEDS'] ?? 1_000);
 const first = Number(process.env['SEED'] ?? 1);
 
-/** The worst of 10,000 seeds, and a margin. Most of it is one transport that hangs, last in line, with nothing beside it. */
+/** The worst of 5,000 seeds, and a margin. Most of it is one transport that hangs, last in line, with nothing beside it. */
 const bounds = {
-  attempts: 300, // in a minute of a storm
-  late: 150_000, // from the end of a storm, and of what was forced by it
-  refuses: 100_000,
-  swallows: 140_000,
-  refused: 240, // in a minute
+  attempts: 150, // in a minute of a storm
+  late: 100_000, // from the end of a storm, and of what was forced by it
+  refuses: 60_000,
+  swallows: 100_000,
+  refused: 150, // in a minute
 };
 
 /** Says what was seen, if asked to. */

@@ -1251,8 +1251,20 @@ describe('backoff', () => {
     return wait;
   }
 
-  test('is random up to a bound that doubles up to a cap, and at first is brief', () => {
+  test('does not bound the attempts alone: no more than so many begin in a time', () => {
     const b = started();
+    for (let i = 0; i < 200; i++) {
+      b.failAll('refused');
+      if (b.link.phase === 'probing') b.pong();
+      b.expire();
+    }
+    const times = b.begun().map(([, at]) => at);
+    assert.ok(times.length > 2 * defaults.most);
+    for (let i = defaults.most; i < times.length; i++) assert.ok((times[i] ?? 0) - (times[i - defaults.most] ?? 0) >= defaults.span, `attempt ${i}`);
+  });
+
+  test('is random up to a bound that doubles up to a cap, and at first is brief', () => {
+    const b = started({ most: 1_000 });
     b.random = 0.999999;
     const waits: number[] = [];
     for (let i = 0; i < 40; i++) waits.push(Math.round(round(b)));

@@ -375,6 +375,19 @@ describe('polls', () => {
     assert.equal(view.changed, true);
   });
 
+  test('one that does not say from where it was served moves no cursor that another attachment gave meanwhile', () => {
+    const bench = new Bench();
+    const sub = bench.add('c');
+    const [socket, poll] = [bench.ledger.view(), bench.ledger.view()];
+    const asked = socket.hello();
+    poll.poll();
+    socket.welcome(welcome('a-5', asked));
+    poll.welcome();
+    poll.beat('a-9');
+    socket.message(message('a-6'));
+    assert.deepEqual(sub.got, ['a-6']);
+  });
+
   test('those that clash take turns', () => {
     const bench = new Bench();
     bench.add('c', { last: 2 });

@@ -10,14 +10,14 @@ type Tale = Told['stories'][number];
 
 /**
  * From the end of a storm until messages come: ms. The longest is to find out that a connection is dead of which nobody told, one and
- * a half beats of 25 s; then, a wait of 30 s for what failed for long. Of 21,000 worlds the worst took 42 s.
+ * a half beats of 25 s; then, a wait of 30 s for what failed for long. Of 24,000 worlds the worst took 39.4 s.
  */
 const longest = 60_000;
 
-/** The same where the client knew that it was down, had not been so for long, and was not asked to wait: one attempt that hangs. */
-const soon = 15_000;
+/** The same where the client knew that it was down, had not been so for long, and was not asked to wait: two attempts that hang, one after the other: 15.4 s. */
+const soon = 20_000;
 
-/** The most attempts in a minute, and requests in ten seconds. The worst were 83 and 65. */
+/** The most attempts in a minute, and requests in ten seconds. The worst were 103 and 80. */
 const storm = { attempts: 120, requests: 100 };
 
 /** `WORLD=5 WORLDS=1` lives through one world of each ladder, `WORLDS=3000` through many. */
@@ -38,7 +38,7 @@ test('whatever the network does', { concurrency: 2 }, async (t) => {
       const { failed, stories } = await lives({ ladder, first, count });
       assert.deepEqual(failed.map((f) => f.seed), [], 'failing worlds');
       const worst = (of: 'recovery' | 'attempts' | 'requests' | 'switches', all = stories): Tale | undefined => all.toSorted((a, b) => b[of] - a[of])[0];
-      const quick = worst('recovery', stories.filter(({ stood }) => /^(offline|waiting|connecting).*, soon$/.test(stood)));
+      const quick = worst('recovery', stories.filter(({ stood }) => /^(offline|waiting).*, soon$/.test(stood)));
       const figures = { recovery: worst('recovery'), quick, attempts: worst('attempts'), requests: worst('requests') };
       t.diagnostic(`${ladder}: ${JSON.stringify(figures)}`);
       assert.ok((figures.recovery?.recovery ?? 0) <= longest, `WORLD=${figures.recovery?.seed} took ${figures.recovery?.recovery} ms to recover`);

@@ -81,7 +81,7 @@ export class Life {
   async live(): Promise<Story> {
     const { world } = this;
     const acts = world.pick([10, 40, 120]);
-    const pace = world.pick([300, 2_000, 2_000, 20_000]);
+    const pace = world.pick([30, 300, 2_000, 20_000]);
     await world.clock.run(0);
     for (let i = 0; i < acts; i++) {
       world.pick(this.#acts)();
@@ -295,7 +295,8 @@ export class Life {
       this.#tell('online');
       await clock.run(minute);
     }
-    for (let i = 0; i < 3 && this.#client.diagnostics().attempts.length > 1; i++) await clock.run(15_000);
+    // A try at something better may be under way, and the server may not know yet that a connection of the storm is dead.
+    for (let i = 0; i < 4 && (this.#client.diagnostics().attempts.length > 1 || world.cluster.attachments > 1); i++) await clock.run(15_000);
     const name = `${this.#good} of ${this.#ladder} work, after ${long ? 'an hour' : 'a hint'}`;
     const { attempts } = this.#client.diagnostics();
     assert.equal(this.#client.state, 'connected', name);

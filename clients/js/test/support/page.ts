@@ -35,7 +35,8 @@ export class Page {
           return true;
         };
         this.timers++;
-        const cancel = clock.after(ms, () => this.turn(() => over() && fn()));
+        // As a browser's: whole milliseconds, so a little early, and at least one.
+        const cancel = clock.after(Math.max(Math.trunc(ms), 1), () => this.turn(() => over() && fn()));
         return () => {
           cancel();
           over();

@@ -44,6 +44,12 @@ const defaultWait = 25;
 /** What a poll may take beyond its wait before it is doubted: it makes a new request each time. */
 const pollSlack = 1_000;
 
+/** How much longer each poll waits than the one before. Seconds. */
+const pollStep = 5;
+
+/** A poll is heard when it is answered. */
+const pollBeat = ({ wait }: Live): number => wait * 1000 + pollSlack;
+
 /** How much of the past is kept. */
 const notes = 50;
 
@@ -297,14 +303,19 @@ export class Session {
         ...(asked < Infinity && { beat: asked }),
       }),
       poll: () => view.poll(),
-      wait: () => (live.wait = Math.min(this.#most, asked / 1000)),
+      wait: () => {
+        // Short at first: a connection that is dead, or that there is no room for, is soon found out.
+        live.wait = Math.min(this.#most, asked / 1000, live.wait + pollStep);
+        this.#dispatch({ type: 'welcome', attempt: id, beat: pollBeat(live) });
+        return live.wait;
+      },
     });
     const uplink = new Uplink({
       clock, pace: this.#pace, attachment, view, outbox: this.outbox, nextCid: this.nextCid,
       report: (error) => emit('error', error),
       silent: (reason, lost) => (lost ? this.#end(live, { kind: 'dropped', reason }) : this.#dispatch({ type: 'doubt', attempt: id, reason })),
     });
-    const live: Live = { id, transport, attachment, view, uplink, name: undefined, heard: clock.now(), told: 0, head: beginning, past: 0, wait: Math.min(this.#most, asked / 1000) };
+    const live: Live = { id, transport, attachment, view, uplink, name: undefined, heard: clock.now(), told: 0, head: beginning, past: 0, wait: 0 };
     this.#lives.set(id, live);
   }
 
@@ -373,8 +384,7 @@ export class Session {
     this.#dispatch({
       type: 'welcome',
       attempt: live.id,
-      // A poll is heard when it is answered.
-      beat: live.transport === 'poll' ? live.wait * 1000 + pollSlack : interval,
+      beat: live.transport === 'poll' ? pollBeat(live) : interval,
       ...(Array.isArray(offered) && { offered: offered as Transport[] }),
       ...known,
     });

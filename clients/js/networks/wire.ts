@@ -160,6 +160,9 @@ function kill(line: Line): void {
 
 function reset(line: Line): void {
   line.dead = true;
-  line.near.resetAndDestroy();
-  line.far?.resetAndDestroy();
+  for (const socket of [line.near, line.far]) {
+    // Node never gets rid of one that is reset while it ends, and spins when the process exits.
+    if (socket?.writableEnded) socket.destroy();
+    else socket?.resetAndDestroy();
+  }
 }

@@ -33,7 +33,7 @@ after(async () => {
 
 const limit = { timeout: 60_000 };
 /** When the leader closes or crashes, and when it only stops to answer; and how much later on a busy machine. Milliseconds. */
-const promised = { gone: 1_000, silent: 3_500 };
+const promised = { gone: 1_000, silent: 1_400 };
 const slack = 1.5;
 const many = 8;
 const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);

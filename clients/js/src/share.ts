@@ -13,6 +13,6 @@ export interface Shared {
 
 /** Lets several clients use one attachment: it decides when the session attaches, and what serves it otherwise. */
 export type Share = (shared: Shared) => {
-  /** The client closes. */
+  /** The client closes, and its session right after this. */
   leave(): void;
 };

@@ -4,6 +4,8 @@ import { test, type TestContext } from 'node:test';
 import { connect, type Client, type ConnectOptions } from '../src/client.ts';
 import { realClock, type Clock } from '../src/clock.ts';
 import type { Gap } from '../src/frame.ts';
+import type { Session } from '../src/session.ts';
+import type { Share } from '../src/share.ts';
 import { tabs } from '../src/tabs.ts';
 import { Inbox, next, range } from './support/events.ts';
 import { Gateway, json } from './support/gateway.ts';
@@ -16,6 +18,7 @@ type Scope = string;
 interface Crew {
   gateway: Gateway;
   scope: Scope;
+  share: Share;
   /** Another tab of the same browser. */
   open(options?: ConnectOptions): Client;
   attaches(): number;
@@ -24,6 +27,7 @@ interface Crew {
 async function crew(t: TestContext): Promise<Crew> {
   const gateway = await Gateway.start();
   const name = randomUUID();
+  const share = tabs({ name });
   const clients: Client[] = [];
   t.after(async () => {
     for (const client of clients) await client.close();
@@ -32,8 +36,9 @@ async function crew(t: TestContext): Promise<Crew> {
   return {
     gateway,
     scope: `fairlead:${gateway.url}/:${name}`,
+    share,
     open(options) {
-      const client = connect(gateway.url, { transports: ['sse'], share: tabs({ name }), storage: null, ...options });
+      const client = connect(gateway.url, { transports: ['sse'], share, storage: null, ...options });
       clients.push(client);
       return client;
     },
@@ -89,6 +94,48 @@ test('a tab that follows says what its leader is', async (t) => {
   await connected(follower);
   assert.deepEqual([follower.state, follower.transport, follower.session], ['connected', 'sse', leader.session]);
 });
+
+/** Shares as share does, and tells of the session; leave is called before the tab leaves. */
+const tapped = (share: Share, tap: (session: Session) => void, leave: (session: Session) => void = () => {}): Share => (shared) => {
+  tap(shared.session);
+  const tab = share(shared);
+  return {
+    leave: () => {
+      leave(shared.session);
+      tab.leave();
+    },
+  };
+};
+
+for (const [what, leave] of [
+  ['', () => {}],
+  [', even before it leaves', (session: Session) => void session.close()],
+] as const) {
+  test(`when the leader closes${what}, the others are not closed: what they ask for meanwhile, they get`, async (t) => {
+    const { share, open } = await crew(t);
+    const leader = open({ share: tapped(share, () => {}, leave) });
+    await connected(leader);
+    const followers = [open(), open()];
+    await Promise.all(followers.map(connected));
+    const states: string[] = [];
+    const errors: unknown[] = [];
+    const asked: Promise<unknown>[] = [];
+    const offs = followers.map((follower) => {
+      follower.on('error', (error) => errors.push(error));
+      return follower.on('state', ({ state }) => {
+        states.push(state, follower.state);
+        asked.push(follower.channel('c').subscribe(() => {}).ready, follower.channel('up').publish(state));
+      });
+    });
+    const led = Promise.race(followers.map((follower) => next(follower, 'state', (e) => e.state === 'connected')));
+    await leader.close();
+    await led;
+    await Promise.all(followers.map((follower) => follower.channel('c').subscribe(() => {}).ready));
+    for (const off of offs) off();
+    await Promise.all(asked);
+    assert.deepEqual([new Set(states), errors], [new Set(['connecting', 'connected']), []]);
+  });
+}
 
 test('a tab that ends is served no more', async (t) => {
   const { gateway, open } = await crew(t);
@@ -230,7 +277,7 @@ test('nobody heeds a leader of an earlier term', async (t) => {
   const follower = open();
   const inbox = new Inbox();
   await follower.channel('c').subscribe(inbox.take, { after: 'a-0' }).ready;
-  const { tab, term, key } = await spy.subscribe;
+  const { tab, term, key } = await spy.first('subscribe');
   const channel = new BroadcastChannel(`${scope}:${tab}`);
   const message = { id: 'a-9', channel: 'c', data: 9, time: 1 };
   channel.postMessage({ op: 'message', term: term - 1, key, message });
@@ -240,20 +287,69 @@ test('nobody heeds a leader of an earlier term', async (t) => {
   assert.deepEqual(inbox.data, [1]);
 });
 
+interface Heard {
+  op: string;
+  tab: string;
+  term: number;
+  key: number;
+}
+
+test('of tabs that take the lead at once, the one that keeps it is heeded, though its term is not the highest', async (t) => {
+  const { gateway, scope, open } = await crew(t);
+  using spy = new Spy(scope);
+  await connected(open());
+  const follower = open({ clock: { ...realClock, after: () => () => {} } }); // it cannot find out by waiting
+  const inbox = new Inbox();
+  await follower.channel('c').subscribe(inbox.take).ready;
+  const { term } = await spy.first('subscribe');
+  const heeded = spy.first('ask', (ask) => ask.term === term + 1e6);
+  spy.write({ op: 'lead', term: term + 1e6 });
+  await heeded;
+  spy.write({ op: 'over', term: term + 1e6 });
+  gateway.log.publish('c', 1);
+  await inbox.has(1);
+});
+
+test('a leader whose lead is taken away says that its term is over', async (t) => {
+  const { scope, open } = await crew(t);
+  using spy = new Spy(scope);
+  const began = spy.first('lead');
+  await connected(open());
+  const over = spy.first('over');
+  const { release } = await occupy(scope, { steal: true });
+  release();
+  assert.equal((await over).term, (await began).term);
+});
+
 /** What is said on the channel that all tabs hear. */
 class Spy implements Disposable {
-  /** The first subscription that a tab asks for. */
-  readonly subscribe: Promise<{ tab: string; term: number; key: number }>;
   readonly #channel: BroadcastChannel;
+  readonly #heard: Heard[] = [];
+  #wake = (): void => {};
 
   constructor(scope: Scope) {
     this.#channel = new BroadcastChannel(scope);
-    this.subscribe = new Promise((resolve) => {
-      this.#channel.onmessage = ({ data }) => {
-        const up = data as { op: string; tab: string; term: number; key: number };
-        if (up.op === 'subscribe') resolve(up);
-      };
-    });
+    this.#channel.onmessage = ({ data }) => {
+      this.#heard.push(data as Heard);
+      const wake = this.#wake;
+      this.#wake = () => {};
+      wake();
+    };
+  }
+
+  /** The first letter, from the beginning or yet to come, of its kind and that check accepts. */
+  async first(op: string, check: (heard: Heard) => boolean = () => true): Promise<Heard> {
+    for (;;) {
+      const found = this.#heard.find((heard) => heard.op === op && check(heard));
+      if (found) return found;
+      await new Promise<void>((resolve) => {
+        const wake = this.#wake;
+        this.#wake = () => {
+          wake();
+          resolve();
+        };
+      });
+    }
   }
 
   write(letter: object): void {
@@ -300,7 +396,7 @@ test('a follower that the leader has given up asks for the rest', async (t) => {
   const follower = open({ clock: hasty });
   const inbox = new Inbox();
   await follower.channel('c').subscribe(inbox.take).ready;
-  const { tab, term } = await spy.subscribe;
+  const { tab, term } = await spy.first('subscribe');
   spy.write({ op: 'ask', tab, term, got: -2_000, newest: 0 }); // as if it had taken little
   await follower.channel('other').subscribe(() => {}).ready; // the leader has read that by then
   for (const n of range(1, 3)) gateway.log.publish('c', n);
@@ -386,14 +482,22 @@ test('two subscriptions of a follower are told of a message each, its client onc
   assert.deepEqual([one.data, all.data, told], [[1, 2], [1, 2], [1, 2]]);
 });
 
-for (const [what, locks] of [
-  ['no Web Locks', undefined],
-  ['Web Locks that it may not use', { request: () => Promise.reject(new DOMException('denied', 'SecurityError')) }],
+const denied = (): never => {
+  throw new DOMException('denied', 'SecurityError');
+};
+
+for (const [what, target, key, property] of [
+  ['no Web Locks', navigator, 'locks', { value: undefined }],
+  ['Web Locks that it may not use', navigator, 'locks', { value: { request: async () => denied() } }],
+  ['Web Locks that it may not see', navigator, 'locks', { get: denied }],
+  ['no channels', globalThis, 'BroadcastChannel', { value: undefined }],
+  ['channels that it may not use', globalThis, 'BroadcastChannel', { value: class { constructor() { denied(); } } }],
 ] as const) {
   test(`a page with ${what} attaches by itself`, async (t) => {
     const { open, attaches } = await crew(t);
-    Object.defineProperty(navigator, 'locks', { value: locks, configurable: true });
-    t.after(() => Reflect.deleteProperty(navigator, 'locks'));
+    const before = Object.getOwnPropertyDescriptor(target, key);
+    Object.defineProperty(target, key, { ...property, configurable: true });
+    t.after(() => (before ? Object.defineProperty(target, key, before) : Reflect.deleteProperty(target, key)));
     const clients = [open(), open()];
     await Promise.all(clients.map(connected));
     assert.equal(attaches(), 2);

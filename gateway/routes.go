@@ -10,9 +10,10 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/fairlead/fairlead/clients/js"
 	"github.com/fairlead/fairlead/clients/doctor"
+	"github.com/fairlead/fairlead/clients/js"
 	"github.com/fairlead/fairlead/gateway/demo"
+	webpage "github.com/fairlead/fairlead/gateway/page" // a page of history is called page
 	"github.com/fairlead/fairlead/protocol"
 )
 
@@ -36,7 +37,7 @@ func (g *Gateway) routes() http.Handler {
 	r.Get("/healthz", g.handle(g.handleHealth))
 	r.Get("/readyz", g.handle(g.handleReady))
 	r.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(g.metrics.registry, promhttp.HandlerOpts{}))
-	r.Mount("/doctor", doctor.Handler())
+	r.Mount("/doctor", webpage.Handler("/doctor", doctor.Page, "there is nothing here: the page is at /doctor"))
 	r.Mount("/", demo.Handler())
 	r.NotFound(g.handle(func(http.ResponseWriter, *http.Request) error {
 		return protocol.Errorf(protocol.NotFound, "there is nothing here: PROTOCOL.md lists what there is")

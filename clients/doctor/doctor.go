@@ -6,18 +6,12 @@
 package doctor
 
 import (
-	_ "embed"
 	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
 )
-
-// table is findings.json as it is served to the page.
-//
-//go:embed findings.json
-var table []byte
 
 // Words is everything that the doctor can say. It is shared: do not write to it.
 var Words = readTable()
@@ -80,7 +74,11 @@ func (a Advice) Lines(yield func(label string, lines []string) bool) {
 }
 
 func readTable() (t Table) {
-	if err := json.Unmarshal(table, &t); err != nil {
+	text, err := Page.ReadFile("findings.json")
+	if err != nil {
+		panic("doctor: " + err.Error())
+	}
+	if err := json.Unmarshal(text, &t); err != nil {
 		panic("doctor: findings.json: " + err.Error())
 	}
 	for code, a := range t.Advice {

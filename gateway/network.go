@@ -15,8 +15,13 @@ const (
 )
 
 // netOf is the hint of the network that a request comes from (PROTOCOL.md
-// 2.1), or "" if it has no address.
-func (g *Gateway) netOf(r *http.Request) string { return netHint(g.netKey, clientAddr(r)) }
+// 2.4), or "" if that is not known: what comes by a proxy has the proxy's address.
+func (g *Gateway) netOf(r *http.Request) string {
+	if r.Header.Get("Forwarded") != "" || r.Header.Get("X-Forwarded-For") != "" { // RFC 7239
+		return ""
+	}
+	return netHint(g.netKey, clientAddr(r))
+}
 
 // clientAddr is the address of who sent the request, or the zero Addr. It is
 // the connection's: a header that names another may be anybody's invention.

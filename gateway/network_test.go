@@ -3,6 +3,7 @@ package gateway
 import (
 	"encoding/json"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
@@ -111,4 +112,21 @@ func TestAHintIsTheSameOnEveryNode(t *testing.T) {
 	if other := hintOf(t, newRealWorld(t, Options{}, broker.Options{URL: url}).g); other != one {
 		t.Errorf("got %q on one node and %q on the other", one, other)
 	}
+}
+
+// PROTOCOL.md 2.4: the proxy's address says nothing of the client's network.
+func TestARequestByAProxyHasNoNetworkHint(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, Options{}, broker.Options{})
+		for header, hinted := range map[string]bool{"": true, "X-Forwarded-For: 192.0.2.1": false, "Forwarded: for=192.0.2.1": false} {
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			r.RemoteAddr = "192.0.2.7:1"
+			if name, value, ok := strings.Cut(header, ": "); ok {
+				r.Header.Set(name, value)
+			}
+			if got := w.g.netOf(r); (got != "") != hinted {
+				t.Errorf("%q: got %q", header, got)
+			}
+		}
+	})
 }

@@ -136,9 +136,8 @@ export class Client {
   /** Ends subscriptions, iterators and waiting publishes; settles when the server was told. */
   async close(): Promise<void> {
     this.#forget();
-    const closed = this.#session.close();
     this.#shared?.leave();
-    await closed;
+    await this.#session.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

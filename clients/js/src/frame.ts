@@ -34,8 +34,6 @@ export interface Gap {
 
 export interface Limits {
   frame?: number;
-  channels?: number;
-  history?: number;
   wait?: number;
 }
 

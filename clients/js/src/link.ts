@@ -109,6 +109,8 @@ export interface End {
    * `server`: the server said no, which says nothing against the transport. `dropped`: it worked, and broke off.
    */
   kind: 'refused' | 'blocked' | 'server' | 'dropped';
+  /** It brought what came down, and took nothing up. */
+  deaf?: boolean;
   reason: string;
   error?: FairleadError;
   /** The server asks to be left alone for so long. */

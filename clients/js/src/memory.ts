@@ -6,6 +6,9 @@ import type { Stored } from './storage.ts';
 const goodFor = 7 * 24 * 3_600_000;
 const badFor = 30 * 60_000;
 
+/** No less was ever asked for. Milliseconds. */
+const leastBeat = 1_000;
+
 /** The networks that were seen last are kept. */
 const most = 20;
 
@@ -47,7 +50,7 @@ export class Memory {
     const age = this.#wall() - entry.at;
     if (!(age >= 0 && age < goodFor)) return undefined;
     const { good, bad, beat } = entry;
-    return { good, bad: age < badFor ? bad : [], ...(typeof beat === 'number' && { beat }) };
+    return { good, bad: age < badFor ? bad : [], ...(typeof beat === 'number' && beat >= leastBeat && { beat }) };
   }
 
   /** Only where something was found bad there is something to remember: otherwise the ladder does as well. */

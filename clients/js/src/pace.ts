@@ -1,5 +1,5 @@
 import type { Clock } from './clock.ts';
-import type { Policy } from './policy.ts';
+import { longest, type Policy } from './policy.ts';
 
 /** When commands may go up again after some were refused or lost; the same for whatever carries them. */
 export class Pace {
@@ -28,15 +28,20 @@ export class Pace {
   back(forced: boolean, least = 0): void {
     const most = Math.min(this.#policy.cap, this.#policy.base * 2 ** Math.min(this.#failures++, 20));
     this.#forced = forced;
-    this.#until = this.#clock.now() + Math.max(least, this.#clock.random() * most);
+    this.#until = this.#clock.now() + Math.max(Math.min(least, longest), this.#clock.random() * most);
   }
 
   settled(): void {
     this.#failures = 0;
   }
 
+  /** Whatever was asked for counts no more: this is another network, or the application wants it so. */
+  reset(): void {
+    this.#until = this.#failures = 0;
+  }
+
   /** Another attachment carries them. */
   anew(): void {
-    if (!this.#forced) this.#until = this.#failures = 0;
+    if (!this.#forced) this.reset();
   }
 }

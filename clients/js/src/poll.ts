@@ -36,7 +36,8 @@ export function poll(context: Context): Attachment {
     let idle = 0;
     while (!over) {
       const { channels, fresh } = context.poll();
-      const wait = polled && !fresh && !hasty ? context.wait() : 0;
+      const quick = !polled || fresh || hasty;
+      const wait = quick ? 0 : context.wait();
       hasty = false;
       const began = clock.now();
       const dog = (watchdog = new Watchdog(clock));
@@ -58,7 +59,7 @@ export function poll(context: Context): Attachment {
       sink.heard();
       sink.polled(answer.frames, answer.id);
       // A cache, or a broken server, may answer the same at once and for ever.
-      idle = wait > 0 && answer.id === last && clock.now() - began < hurried ? idle + 1 : 0;
+      idle = !quick && answer.id === last && clock.now() - began < hurried ? idle + 1 : 0;
       last = answer.id;
       if (idle > 0 && !over) await pause(Math.min(100 * 2 ** idle, slack));
     }

@@ -3,14 +3,16 @@ import { isAfter, start as beginning } from './cursor.ts';
 import { closedError, FairleadError } from './error.ts';
 import { bare, type Command, type Frame, type Gap, type Message, type Transport, type Welcome } from './frame.ts';
 import { Ledger } from './ledger.ts';
-import { carrier, deadline, initial, mainOf, watched, type Attempt, type End, type Link, type OfflineEvent, type State, type StateEvent, type SwitchEvent, type TransportEvent } from './link.ts';
+import { carrier, deadline, initial, mainOf, watched } from './link.ts';
+import type { Attempt, End, Link, OfflineEvent, State, StateEvent, SwitchEvent, TransportEvent } from './link.ts';
 import type { Memory } from './memory.ts';
 import { ping, type Net } from './net.ts';
 import { Outbox, type Shelf } from './outbox.ts';
 import { Pace } from './pace.ts';
 import { longest, type Policy } from './policy.ts';
 import { randomKey } from './random.ts';
-import { step, type Effect, type Event } from './step.ts';
+import type { Effect, Event } from './move.ts';
+import { step } from './step.ts';
 import { Uplink } from './uplink.ts';
 import type { View } from './view.ts';
 
@@ -40,6 +42,9 @@ export interface SessionOptions {
 const defaultBeat = 25_000;
 const leastBeat = 50; // a broken welcome must not make every attachment look dead
 const defaultWait = 25;
+const leastAsked = 1_000; // of a beat
+
+const isAmount = (value: unknown): value is number => typeof value === 'number' && value > 0;
 
 /** What a poll may take beyond its wait before it is doubted: it makes a new request each time. */
 const pollSlack = 1_000;
@@ -65,6 +70,8 @@ export interface Deputy {
   readonly transport: Transport | null;
   /** There is something to publish. */
   schedule(): void;
+  /** The application wants to reconnect, or the network or the page is back. */
+  nudge(why: 'reconnect' | 'online' | 'visible'): void;
 }
 
 /** An attachment of the session, and what is the session's of it. */
@@ -154,10 +161,14 @@ export class Session {
 
   /** The network, or the page, is back. */
   retry(type: 'online' | 'visible'): void {
+    if (type === 'online') this.#pace.reset();
+    this.#deputy?.nudge(type);
     this.#dispatch({ type });
   }
 
   reconnect(): void {
+    this.#pace.reset();
+    this.#deputy?.nudge('reconnect');
     this.#dispatch({ type: 'reconnect' });
   }
 
@@ -271,7 +282,7 @@ export class Session {
   #attach(id: number, transport: Transport, adapted: number | null): void {
     const { net, open, emit } = this.#options;
     const { clock } = net;
-    const asked = Math.min(adapted ?? Infinity, this.#options.beat ?? Infinity);
+    const asked = Math.max(Math.min(adapted ?? Infinity, this.#options.beat ?? Infinity), leastAsked);
     const view = this.ledger.view();
     /** Whether it is still one of the session's. */
     const current = (): boolean => this.#lives.get(id) === live;
@@ -306,14 +317,14 @@ export class Session {
       wait: () => {
         // Short at first: a connection that is dead, or that there is no room for, is soon found out.
         live.wait = Math.min(this.#most, asked / 1000, live.wait + pollStep);
-        this.#dispatch({ type: 'welcome', attempt: id, beat: pollBeat(live) });
+        this.#dispatch({ type: 'beat', attempt: id, beat: pollBeat(live) });
         return live.wait;
       },
     });
     const uplink = new Uplink({
       clock, pace: this.#pace, attachment, view, outbox: this.outbox, nextCid: this.nextCid,
       report: (error) => emit('error', error),
-      silent: (reason, lost) => (lost ? this.#end(live, { kind: 'dropped', reason }) : this.#dispatch({ type: 'doubt', attempt: id, reason })),
+      silent: (reason, lost) => (lost ? this.#end(live, { kind: 'dropped', deaf: true, reason }) : this.#dispatch({ type: 'doubt', attempt: id, reason })),
     });
     const live: Live = { id, transport, attachment, view, uplink, name: undefined, heard: clock.now(), told: 0, head: beginning, past: 0, wait: 0 };
     this.#lives.set(id, live);
@@ -344,7 +355,8 @@ export class Session {
         return this.#dispatch({ type: 'proof', attempt: live.id });
       case 'message': {
         const message = bare(frame);
-        if (isAfter(message.id, live.head) === false) live.past = live.heard;
+        // Behind a long past the beats come late as well.
+        if (isAfter(message.id, live.head) === false) live.past = live.told = live.heard;
         if (view.message(message)) this.#options.emit('message', message);
         return;
       }
@@ -372,8 +384,8 @@ export class Session {
     live.name = attachment;
     live.head = id;
     this.position = id;
-    if (limits?.frame !== undefined) this.outbox.restrict(limits.frame);
-    if (limits?.wait !== undefined) this.#most = Math.min(limits.wait, defaultWait);
+    if (isAmount(limits?.frame)) this.outbox.restrict(limits.frame);
+    if (isAmount(limits?.wait)) this.#most = Math.min(limits.wait, defaultWait);
     live.view.welcome(frame);
     this.#welcomed(live, beat, transports, net);
   }

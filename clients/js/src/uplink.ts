@@ -1,6 +1,6 @@
 import type { Attachment } from './attachment.ts';
 import type { Clock } from './clock.ts';
-import { FairleadError } from './error.ts';
+import { FairleadError, isPassing } from './error.ts';
 import type { Reply } from './frame.ts';
 import type { Outbox } from './outbox.ts';
 import type { Pace } from './pace.ts';
@@ -11,7 +11,7 @@ const batch = 256 << 10;
 
 /** Commands that nobody answers for so long make one doubt the way, and at last were lost on it. Milliseconds. */
 const late = 2_000;
-const unanswered = 15_000;
+const unanswered = 10_000;
 
 /** So many failed requests in a row are told to the application. */
 const worrying = 3;
@@ -35,7 +35,7 @@ export class Uplink {
   #over = false;
   #scheduled = false;
   #cancelHold = (): void => {};
-  #cancelAnswer = (): void => {};
+  #cancelAnswer: (() => void) | undefined;
   readonly #options: UplinkOptions;
 
   constructor(options: UplinkOptions) {
@@ -62,7 +62,7 @@ export class Uplink {
   close(): void {
     this.#over = true;
     this.#cancelHold();
-    this.#cancelAnswer();
+    this.#cancelAnswer?.();
     if (this.#carries) this.#options.outbox.lost();
   }
 
@@ -85,7 +85,7 @@ export class Uplink {
   reply(reply: Reply): void {
     const { view, outbox, pace } = this.#options;
     if (view.reply(reply)) {
-      if (reply.error) pace.back(true);
+      if (reply.error && isPassing(reply.error.code)) pace.back(true);
     } else {
       const outcome = outbox.reply(reply);
       if (outcome === 'retry') pace.back(true);
@@ -127,14 +127,16 @@ export class Uplink {
     const publishes = this.#carries ? outbox.take(room - controls.length - (attachment.duplex ? outbox.sent : 0), batch) : [];
     if (controls.length + publishes.length === 0) return;
     attachment.send([...controls, ...publishes]);
-    this.#expect();
+    // What was sent before is what an answer is due to.
+    if (!this.#cancelAnswer) this.#expect();
   }
 
   /** Watches for answers that come in the stream, while there are any to come. */
   #expect(): void {
     const { attachment, clock, view, outbox, silent } = this.#options;
     const reason = 'commands are not answered';
-    this.#cancelAnswer();
+    this.#cancelAnswer?.();
+    this.#cancelAnswer = undefined;
     if (this.#over || !(view.asking || (attachment.duplex && this.#carries && outbox.sent > 0))) return;
     this.#cancelAnswer = clock.after(late, () => {
       this.#cancelAnswer = clock.after(unanswered - late, () => silent(reason, true));

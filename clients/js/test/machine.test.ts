@@ -4,7 +4,8 @@ import { FairleadError } from '../src/error.ts';
 import type { Transport } from '../src/frame.ts';
 import { deadline, due, initial, mainOf, watched, type Attempt, type End, type Link } from '../src/link.ts';
 import { defaults, type Policy } from '../src/policy.ts';
-import { step, type Effect, type Event } from '../src/step.ts';
+import type { Effect, Event } from '../src/move.ts';
+import { step } from '../src/step.ts';
 
 /*
  * The machine alone in random worlds: no promises, no sockets, no time but the world's. After each step what must always hold

@@ -137,6 +137,40 @@ for (const [what, leave] of [
   });
 }
 
+test('a tab that follows can have its leader attach anew', async (t) => {
+  const { open, attaches } = await crew(t);
+  const leader = open();
+  await connected(leader);
+  const follower = open();
+  await connected(follower);
+  const anew = next(leader, 'state', (e) => e.state === 'connecting');
+  follower.reconnect();
+  await anew;
+  await connected(leader);
+  assert.equal(attaches(), 2);
+  await follower.close();
+  follower.reconnect(); // to no effect
+});
+
+for (const why of ['online', 'visible'] as const) {
+  test(`a leader that is offline tries again when a tab that follows is ${why}`, async (t) => {
+    const { gateway, share, open } = await crew(t);
+    gateway.intercept = (_, res) => {
+      res.writeHead(503).end();
+      return true;
+    };
+    const forever = 1e9;
+    const leader = open({ timing: { calm: 0, base: forever, cap: forever, brief: forever, jitter: forever } });
+    await next(leader, 'state', (e) => e.state === 'offline');
+    let session: Session | undefined;
+    const follower = open({ share: tapped(share, (own) => (session = own)) });
+    await next(follower, 'state', (e) => e.state === 'offline');
+    gateway.intercept = () => false;
+    session?.retry(why);
+    await Promise.all([leader, follower].map(connected));
+  });
+}
+
 test('a tab that ends is served no more', async (t) => {
   const { gateway, open } = await crew(t);
   const leader = open();
@@ -239,6 +273,26 @@ test('a leader that does not answer loses the lead; though several take it at on
   await Promise.all([...inboxes.map((inbox) => inbox.has(5)), ...crewed.map(connected)]);
   for (const inbox of inboxes) assert.deepEqual(inbox.data, range(1, 5));
   assert.equal(crewed.filter((client) => client.diagnostics().attempts.length > 0).length, 1);
+});
+
+test('a tab that comes to be visible asks at once whether its leader is there', async (t) => {
+  const { gateway, scope, share, open } = await crew(t);
+  const { stolen } = await occupy(scope);
+  using spy = new Spy(scope);
+  let session: Session | undefined;
+  let throttled = true; // as the timers of a hidden page
+  const clock: Clock = { ...hasty, after: (ms, fn) => (throttled ? () => {} : hasty.after(ms, fn)) };
+  const follower = open({ clock, share: tapped(share, (own) => (session = own)) });
+  const { tab } = await spy.first('ask');
+  const channel = new BroadcastChannel(`${scope}:${tab}`);
+  channel.postMessage({ op: 'here', term: 0, state: 'connected', transport: 'sse', session: 'theirs', position: null, served: {}, newest: 0 });
+  channel.close();
+  await connected(follower);
+  throttled = false;
+  session?.retry('visible');
+  await stolen;
+  await connected(follower);
+  assert.equal(gateway.requests.filter((r) => r.path === '/v1/attach').length, 1);
 });
 
 /** How many publishes the gateway was sent. */

@@ -45,7 +45,7 @@ $('nick').addEventListener('change', () => {
 
 const network = new Network();
 const ledger = new Ledger();
-const client = connect(location.origin, { fetch: network.fetch, WebSocket: network.WebSocket });
+const client = connect(location.origin, { fetch: network.fetch, WebSocket: network.WebSocket, storage: null }); // no grudges
 const channel = client.channel(channelName);
 const joined = Date.now();
 let clock = { offset: 0, rtt: Infinity }; // the server's clock less ours, by the quickest ping so far

@@ -1,3 +1,4 @@
+import { defaults } from '../../src/policy.ts';
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { FairleadError } from '../../src/error.ts';
@@ -65,7 +66,7 @@ describe('a stop', () => {
 describe('errors, states', () => {
   const error = new FairleadError('bad_answer', 'this is a captive portal');
 
-  test('an error is told once, until something works', () => {
+  test('an error is told once, until something has worked for long', () => {
     const b = started();
     let told = 0;
     for (let pass = 0; pass < 3; pass++) {
@@ -76,6 +77,12 @@ describe('errors, states', () => {
     }
     assert.equal(told, 1);
     b.prove('websocket');
+    b.pass(1_000);
+    assert.deepEqual(of(b.fail('websocket', 'dropped', { error }), 'error'), []);
+    b.expire();
+    b.prove('websocket');
+    b.lively = true;
+    b.pass(defaults.healthy);
     assert.equal(of(b.fail('websocket', 'dropped', { error }), 'error').length, 1);
   });
 

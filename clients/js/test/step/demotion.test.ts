@@ -60,11 +60,25 @@ describe('an unclean death', () => {
   });
 
   test('is no clean end, and no word of the server', () => {
-    for (const kind of ['server', 'refused', 'blocked'] as const) {
+    for (const kind of ['server', 'refused'] as const) {
       const b = serving('websocket');
       b.fail('websocket', kind);
       assert.deepEqual(b.link.rungs.websocket.strikes, []);
     }
+  });
+
+  test('is damage, too', () => {
+    const b = serving('websocket');
+    b.fail('websocket', 'blocked');
+    assert.equal(b.link.rungs.websocket.strikes.length, 1);
+  });
+
+  test('is one that takes nothing up, however old it is', () => {
+    const b = serving('websocket');
+    b.lively = true;
+    b.pass(3_600_000);
+    b.do({ type: 'ended', attempt: 1, end: { kind: 'dropped', deaf: true, reason: 'commands are not answered' } });
+    assert.equal(b.link.rungs.websocket.strikes.length, 1);
   });
 
   test('is not held against the last of the ladder: there is nothing below it', () => {
@@ -160,7 +174,7 @@ describe('what is held against a transport', () => {
       b.fail('websocket', kind);
       assert.equal(b.link.rungs.websocket.bad, bad, kind);
       b.do({ type: 'reconnect' });
-      assert.equal(b.link.rungs.websocket.bad, bad, kind);
+      assert.equal(b.link.rungs.websocket.bad, false, 'who asks for a new beginning gets one');
     }
     const b = serving('sse');
     b.lively = true;

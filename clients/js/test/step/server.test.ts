@@ -32,6 +32,20 @@ describe('goaway', () => {
     }
   });
 
+  test('that was never given, though the server sends everybody away again and again, makes the waits grow', () => {
+    const b = serving('websocket', { ladder: ['websocket'] });
+    b.random = 0.999999;
+    const waits: number[] = [];
+    for (let i = 0; i < 30; i++) {
+      b.pass(2_000);
+      b.do({ type: 'ended', attempt: b.at('websocket').id, end: { kind: 'server', reason: '1011' } });
+      waits.push(Math.round(b.wait));
+      b.expire();
+      b.prove('websocket');
+    }
+    assert.ok((waits.at(-1) ?? 0) >= 20_000, String(waits));
+  });
+
   test('that ends after its time goes on with the race', () => {
     const b = serving('websocket');
     b.do({ type: 'goaway', attempt: 1, after: 100 }, 5_000);

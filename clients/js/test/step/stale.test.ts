@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { step, type Event } from '../../src/step.ts';
+import type { Event } from '../../src/move.ts';
+import { step } from '../../src/step.ts';
 import { refused, silent, started } from '../support/bench.ts';
 
 describe('what is stale', () => {

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import type { Transport } from '../../src/frame.ts';
 import { deadline, initial, mainOf, type Attempt, type End, type Link, type Remembered } from '../../src/link.ts';
 import { defaults, type Policy } from '../../src/policy.ts';
-import { step, type Effect, type Event } from '../../src/step.ts';
+import type { Effect, Event } from '../../src/move.ts';
+import { step } from '../../src/step.ts';
 
 type Occurrence = Event extends infer E ? (E extends Event ? Omit<E, 'now' | 'random'> : never) : never;
 

@@ -2,7 +2,6 @@ import { lowest } from './cursor.ts';
 import type { FairleadError } from './error.ts';
 import type { Gap, Message, Start } from './frame.ts';
 import { hasWildcard, matches } from './pattern.ts';
-import { View } from './view.ts';
 
 /** One local subscription. */
 export interface Sub {
@@ -90,13 +89,6 @@ export class Ledger {
   cursor(): string | null {
     const known = this.subs().map((s) => s.at).filter((c) => c !== null);
     return known.length > 0 ? lowest(known) : null;
-  }
-
-  /** A new attachment's; close it with the attachment. */
-  view(): View {
-    const view = new View(this, () => forget());
-    const forget = this.watch(view);
-    return view;
   }
 
   /** Tells it of changes, until the returned function is called. */

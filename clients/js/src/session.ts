@@ -14,7 +14,7 @@ import { randomKey } from './random.ts';
 import type { Effect, Event } from './move.ts';
 import { step } from './step.ts';
 import { Uplink } from './uplink.ts';
-import type { View } from './view.ts';
+import { View } from './view.ts';
 
 /** What a session tells of itself. */
 export interface Events {
@@ -283,7 +283,7 @@ export class Session {
     const { net, open, emit } = this.#options;
     const { clock } = net;
     const asked = Math.max(Math.min(adapted ?? Infinity, this.#options.beat ?? Infinity), leastAsked);
-    const view = this.ledger.view();
+    const view = new View(this.ledger);
     /** Whether it is still one of the session's. */
     const current = (): boolean => this.#lives.get(id) === live;
     const sink: Sink = {

@@ -29,10 +29,9 @@ export class View implements Watcher {
   /** Ends it: nothing is served any more. */
   readonly close: () => void;
 
-  /** Use Ledger.view(). */
-  constructor(ledger: Ledger, close: () => void) {
+  constructor(ledger: Ledger) {
     this.#ledger = ledger;
-    this.close = close;
+    this.close = ledger.watch(this);
   }
 
   changes(gone?: Sub): void {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { FairleadError } from '../src/error.ts';
 import type { Gap, Start } from '../src/frame.ts';
-import type { View } from '../src/view.ts';
+import { View } from '../src/view.ts';
 import { Bench, message, welcome, type Probe } from './support/subs.ts';
 
 const isFault = (e: unknown): boolean => e instanceof FairleadError && e.code === 'bad_answer';
@@ -21,14 +21,14 @@ describe('what is asked of the server', () => {
     bench.add('c', { after: 'a-10' });
     bench.add('d');
     bench.add('e', { last: 3 });
-    assert.deepEqual(bench.ledger.view().hello(), { c: { after: 'a-9' }, d: {}, e: { last: 3 } });
+    assert.deepEqual(new View(bench.ledger).hello(), { c: { after: 'a-9' }, d: {}, e: { last: 3 } });
   });
 
   test('cursors of two epochs are asked from the beginning', () => {
     const bench = new Bench();
     bench.add('c', { after: 'a-9' });
     bench.add('c', { after: 'b-3' });
-    assert.deepEqual(bench.ledger.view().hello(), { c: { after: '0' } });
+    assert.deepEqual(new View(bench.ledger).hello(), { c: { after: '0' } });
   });
 
   test('patterns that share channels are asked from one cursor, along the whole chain', () => {
@@ -39,14 +39,14 @@ describe('what is asked of the server', () => {
     bench.add('z.b', { after: 'a-5' });
     bench.add('q', { after: 'a-1' });
     const low = { after: 'a-5' };
-    assert.deepEqual(bench.ledger.view().hello(), { 'a.*': low, 'a.b': low, '*.b': low, 'z.b': low, q: { after: 'a-1' } });
+    assert.deepEqual(new View(bench.ledger).hello(), { 'a.*': low, 'a.b': low, '*.b': low, 'z.b': low, q: { after: 'a-1' } });
   });
 
   test('one that starts at a place of its own within what others get is asked for later, by a command', () => {
     const bench = new Bench();
     bench.add('a.*', { after: 'a-7' });
     const late = bench.add('a.b', { last: 5 });
-    const view = bench.ledger.view();
+    const view = new View(bench.ledger);
     const asked = view.hello();
     assert.deepEqual(asked, { 'a.*': { after: 'a-7' } });
     view.welcome(welcome('a-20', asked));
@@ -62,7 +62,7 @@ describe('what is asked of the server', () => {
   test('two that start alike are asked for once', () => {
     const bench = new Bench();
     const subs = [bench.add('c'), bench.add('c'), bench.add('c', { last: 1 })];
-    const view = bench.ledger.view();
+    const view = new View(bench.ledger);
     assert.deepEqual(view.hello(), { c: {} });
     view.welcome(welcome('a-9', { c: { after: 'a-9' } }));
     assert.deepEqual(subs.map((s) => s.times), [1, 1, 0]);
@@ -117,7 +117,7 @@ describe('who gets what', () => {
     const { bench, view, subs: [c, all] } = live(['c', { after: '0' }], ['>', { after: '0' }]);
     for (const n of [1, 2, 3]) view.message(message(`a-${n}`));
     view.close();
-    const next = bench.ledger.view();
+    const next = new View(bench.ledger);
     assert.equal(next.message(message('a-4')), false, 'not welcomed, no message');
     const asked = next.hello();
     assert.deepEqual(asked, { c: { after: 'a-3' }, '>': { after: 'a-3' } });
@@ -130,7 +130,7 @@ describe('who gets what', () => {
   test('a start from now is known before the first message', () => {
     const { bench, subs: [now] } = live(['c']);
     assert.equal(now?.at, 'a-100');
-    assert.deepEqual(bench.ledger.view().hello(), { c: { after: 'a-100' } }, 'so a drop at once loses nothing');
+    assert.deepEqual(new View(bench.ledger).hello(), { c: { after: 'a-100' } }, 'so a drop at once loses nothing');
   });
 
   test('a beat moves what is served up, and never down', () => {
@@ -157,7 +157,7 @@ describe('who gets what', () => {
     view.message(message('a-2'));
     view.beat('a-2');
     assert.deepEqual(bench.ask(view).map((k) => k.op), ['unsubscribe']);
-    const next = bench.ledger.view();
+    const next = new View(bench.ledger);
     assert.deepEqual(next.hello(), {});
     next.welcome(welcome('a-9'));
     bench.ledger.unpark(c);
@@ -285,7 +285,7 @@ describe('two attachments at once', () => {
   test('one that is welcomed at a later place than another gave is not live until it is asked for from there', () => {
     const bench = new Bench();
     const sub = bench.add('c');
-    const [first, second] = [bench.ledger.view(), bench.ledger.view()];
+    const [first, second] = [new View(bench.ledger), new View(bench.ledger)];
     assert.deepEqual([first.hello(), second.hello()], [{ c: {} }, { c: {} }]);
     first.welcome(welcome('a-5', { c: { after: 'a-5' } }));
     second.welcome(welcome('a-8', { c: { after: 'a-8' } }));
@@ -302,7 +302,7 @@ describe('two attachments at once', () => {
   test('one that is welcomed at an earlier place is live at once', () => {
     const bench = new Bench();
     const sub = bench.add('c');
-    const [first, second] = [bench.ledger.view(), bench.ledger.view()];
+    const [first, second] = [new View(bench.ledger), new View(bench.ledger)];
     first.hello();
     second.hello();
     first.welcome(welcome('a-8', { c: { after: 'a-8' } }));
@@ -363,7 +363,7 @@ describe('polls', () => {
     const bench = new Bench();
     bench.add('a.*', { after: 'a-7' });
     const fresh = bench.add('a.b', { last: 2 });
-    const view = bench.ledger.view();
+    const view = new View(bench.ledger);
     assert.deepEqual(view.poll(), { channels: { 'a.b': { last: 2 } }, fresh: true });
     view.welcome();
     view.message(message('a-9', 'a.b'));
@@ -378,7 +378,7 @@ describe('polls', () => {
   test('one that does not say from where it was served moves no cursor that another attachment gave meanwhile', () => {
     const bench = new Bench();
     const sub = bench.add('c');
-    const [socket, poll] = [bench.ledger.view(), bench.ledger.view()];
+    const [socket, poll] = [new View(bench.ledger), new View(bench.ledger)];
     const asked = socket.hello();
     poll.poll();
     socket.welcome(welcome('a-5', asked));
@@ -393,7 +393,7 @@ describe('polls', () => {
     bench.add('c', { last: 2 });
     bench.add('c', { last: 3 });
     bench.add('*');
-    const view = bench.ledger.view();
+    const view = new View(bench.ledger);
     const asked: unknown[] = [];
     for (let i = 0; i < 4; i++) {
       asked.push(view.poll());

@@ -1,7 +1,7 @@
 import type { FairleadError } from '../../src/error.ts';
 import type { Gap, Message, Start, Welcome } from '../../src/frame.ts';
 import { Ledger, type Sub } from '../../src/ledger.ts';
-import type { View } from '../../src/view.ts';
+import { View } from '../../src/view.ts';
 
 /** A subscription that notes what is done to it. */
 export interface Probe extends Sub {
@@ -40,7 +40,7 @@ export class Bench {
 
   /** The view of an attachment that asked for everything, and was welcomed when the log was at id. */
   view(id = 'a-100'): View {
-    const view = this.ledger.view();
+    const view = new View(this.ledger);
     view.welcome(welcome(id, view.hello()));
     return view;
   }

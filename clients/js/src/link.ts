@@ -227,7 +227,8 @@ export function line(link: Link): Start[] {
 /** When something must have happened to the attempt. */
 export function due(link: Link, a: Attempt): number {
   const { policy, trip } = link;
-  if (a.stage === 'opening') return a.since + policy.budget;
+  // Where round trips are short, what takes so long was begun in a hole.
+  if (a.stage === 'opening') return a.since + (trip > 0 ? Math.min(Math.max(policy.hurried, 20 * trip), policy.budget) : policy.budget);
   // Behind a long history the proof comes late, and all the while something is heard.
   if (a.stage === 'welcomed') return Math.min(Math.max(a.since, a.heard) + policy.proof, a.since + 3 * policy.budget);
   const late = a.beat + Math.max(policy.grace, trip);

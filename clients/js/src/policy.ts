@@ -10,6 +10,8 @@ export interface Policy {
   pause: number;
   /** From the start of an attempt to its welcome. It costs nobody anything: the others do not wait for it. */
   budget: number;
+  /** The same where round trips are known to be short: 20 of them, and at least this. */
+  hurried: number;
   /** From the welcome, or from whatever came after it, to the proof. */
   proof: number;
   /** How much later than its beat an attachment may be heard before others are tried in its place. */
@@ -51,6 +53,7 @@ export const defaults: Policy = {
   stagger: 250,
   pause: 1_000,
   budget: 10_000,
+  hurried: 4_000,
   proof: 1_500,
   grace: 400,
   answer: 300,

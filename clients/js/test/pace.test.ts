@@ -52,3 +52,13 @@ test('another attachment need not wait for what the last one lost, but for what 
   pace.anew();
   assert.deepEqual([pace.wait, pace.failures], [500, 1]);
 });
+
+test('a server cannot send commands away for longer than five minutes, nor past a new beginning', () => {
+  const { pace } = worst();
+  pace.back(true, 86_400_000);
+  assert.equal(pace.wait, 300_000);
+  pace.anew();
+  assert.equal(pace.wait, 300_000, 'another attachment is of the same server');
+  pace.reset();
+  assert.ok(pace.wait <= 0);
+});

@@ -109,6 +109,8 @@ func TestFramesDown(t *testing.T) {
 		}{a(7)}}).Wire(),
 		"reply: bare":  (&Reply{To: json.RawMessage("1")}).Wire(),
 		"reply: error": (&Reply{Err: Errorf(BadRequest, "the frame has no op")}).Wire(),
+		"reply: later": (&Reply{To: json.RawMessage("2"), Err: &Error{Code: RateLimited, Message: "wait", RetryAfter: 1500*time.Millisecond + 1}}).Wire(),
+		"error: later": ErrorFrame(&Error{Code: Unavailable, Message: "try later", RetryAfter: time.Second}),
 		"goaway":       Goaway(1500*time.Millisecond, "drain"),
 		"error":        ErrorFrame(Errorf(TooLarge, "the frame is too large")),
 	}

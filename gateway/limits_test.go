@@ -74,6 +74,9 @@ func TestAttachmentsOfAnAddressAreLimited(t *testing.T) {
 		second.hangUp()
 		w.settle()
 		w.from(someone).attach(transport, aHello).hangUp()
+		if w.settle(); w.g.admission.attached.Load() != 1 {
+			t.Errorf("%d places are taken, want one", w.g.admission.attached.Load())
+		}
 	}, streams...)
 }
 
@@ -264,8 +267,8 @@ func TestPublishesToAChannelAreLimited(t *testing.T) {
 			}
 		}
 		publish(poster("loud", "application/json", `[{"data":1},{"data":2},{"data":3}]`), 201)
-		l.sendText(`{"op":"publish","channel":"loud","data":4,"cid":1}`)
 		equal(t, "before the limit", []string{l.want("message").String(), l.want("message").String(), l.want("message").String()}, []string{"1", "2", "3"})
+		l.sendText(`{"op":"publish","channel":"loud","data":4,"cid":1}`)
 		l.collectReplyAndMessage(t)
 		after := w.wantRefused(poster("loud", "text/plain", "x"), protocol.RateLimited, "publishes")
 		w.wantRefused(poster("loud", "application/json", `[{"data":1},{"data":2}]`), protocol.RateLimited, "publishes")

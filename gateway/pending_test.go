@@ -69,6 +69,48 @@ func TestClientsThatReadNothingDoNotUseUpTheMemory(t *testing.T) {
 	}, streams...)
 }
 
+// Those that were stuck before there was too much are found when it becomes that.
+func TestClientsThatAreStuckMakeRoomAtOnce(t *testing.T) {
+	over(t, func(t *testing.T, transport protocol.Transport) {
+		w := newWorld(t, Options{Limits: Limits{Pending: 80 << 10}}, broker.Options{})
+		stuck := func(channel string) *link {
+			l := w.attach(transport, `{"channels":{"`+channel+`":{}}}`)
+			l.want("proof")
+			w.publish(channel, `"`+strings.Repeat("x", 32<<10)+`"`)
+			return l
+		}
+		attached := func(l *link) bool { return w.g.attachment(l.welcome.Attachment) != nil }
+		first, second := stuck("a"), stuck("b")
+		time.Sleep(pressedStall + time.Second)
+		if !attached(first) || !attached(second) {
+			t.Fatal("they were cut off while there was room")
+		}
+		third := stuck("c")
+		time.Sleep(2 * closeTimeout)
+		if attached(first) || attached(second) || !attached(third) {
+			t.Errorf("attached are %v, %v, %v: want the third only", attached(first), attached(second), attached(third))
+		}
+		for _, l := range []*link{first, second, third} {
+			l.hangUp()
+		}
+	}, streams...)
+}
+
+// What begins to be written while there is too much has little time, though nobody asks for room.
+func TestAWriteThatIsTooMuchHasLittleTime(t *testing.T) {
+	over(t, func(t *testing.T, transport protocol.Transport) {
+		w := newWorld(t, Options{Limits: Limits{Pending: 16 << 10}}, broker.Options{})
+		l := w.attach(transport, aHello)
+		defer l.hangUp()
+		l.want("proof")
+		w.publish("a", `"`+strings.Repeat("x", 32<<10)+`"`)
+		time.Sleep(pressedStall + 2*closeTimeout)
+		if w.g.attachment(l.welcome.Attachment) != nil {
+			t.Error("it is still attached")
+		}
+	}, streams...)
+}
+
 // wantMemoryBack checks that the heap is about what it was before.
 func wantMemoryBack(t *testing.T, before int) {
 	t.Helper()

@@ -8,8 +8,8 @@ import (
 func TestEveryLimitReachesTheGateway(t *testing.T) {
 	var c limitsConfig
 	settings := reflect.ValueOf(&c).Elem()
-	for i := range settings.NumField() {
-		settings.Field(i).SetInt(7)
+	for _, field := range settings.Fields() {
+		field.SetInt(7)
 	}
 	limits := reflect.ValueOf(c.gateway())
 	for i := range limits.NumField() {

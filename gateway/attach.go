@@ -12,6 +12,12 @@ import (
 
 // handleAttach is the one URL for all transports (PROTOCOL.md 3).
 func (g *Gateway) handleAttach(w http.ResponseWriter, r *http.Request) error {
+	from := g.clientOf(r)
+	if err := g.admission.attach(from); err != nil {
+		return err
+	}
+	at := &place{g: g, from: from}
+	defer at.leave()
 	upgrade := strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 	hello, err := g.helloOf(w, r)
 	if err != nil {
@@ -21,19 +27,53 @@ func (g *Gateway) handleAttach(w http.ResponseWriter, r *http.Request) error {
 		// Answered at once, because a client that waits here waits in vain.
 		return protocol.Errorf(protocol.BadRequest, "something between client and server took the Upgrade out of this WebSocket handshake: use another transport, or let it pass Upgrade and Connection")
 	}
-	switch protocol.Negotiate(upgrade, strings.Join(r.Header.Values("Accept"), ",")) {
+	transport := protocol.Negotiate(upgrade, strings.Join(r.Header.Values("Accept"), ","))
+	if err := g.admitHello(from, transport, hello); err != nil {
+		return err
+	}
+	switch transport {
 	case protocol.WebSocket:
 		if len(hello.Channels) == 0 {
 			hello = nil // it is the first frame
 		}
-		return g.serveWebSocket(w, r, hello)
+		return g.serveWebSocket(w, r, at, hello)
 	case protocol.SSE:
-		return g.serveStream(w, r, overSSE, hello)
+		return g.serveStream(w, r, overSSE, from, hello)
 	case protocol.Stream:
-		return g.serveStream(w, r, overStream, hello)
+		return g.serveStream(w, r, overStream, from, hello)
 	default:
-		return g.servePoll(w, r, hello)
+		return g.servePoll(w, r, from, hello)
 	}
+}
+
+// admitHello takes a new attachment, or a poll that goes on as a command of its session.
+func (g *Gateway) admitHello(from client, t protocol.Transport, hello *protocol.Hello) error {
+	if t == protocol.Poll && hello.Session != "" && !hello.Welcome {
+		return g.admission.command(from, hello.Session)
+	}
+	return g.admission.begin(from)
+}
+
+// place is what an attachment or a poll takes of those that there may be, from
+// before its hello has come to its end. One goroutine at a time uses it.
+type place struct {
+	g     *Gateway
+	from  client
+	empty bool
+}
+
+// leave gives the place back, once.
+func (p *place) leave() {
+	if !p.empty {
+		p.empty = true
+		p.g.admission.leave(p.from)
+	}
+}
+
+// hand returns the place for another to leave.
+func (p *place) hand() *place {
+	p.empty = true
+	return &place{g: p.g, from: p.from}
 }
 
 // helloOf is the hello in the request: a POST's body, or a GET's query and Last-Event-ID.

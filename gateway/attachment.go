@@ -48,8 +48,10 @@ type attachment struct {
 	mu        sync.Mutex // guards the following
 	room      sync.Cond  // there is room in owed, or the end has come
 	owed      []owed
-	bytes     int  // in owed
-	beatAsked bool // a beat is due, whatever beatAt says
+	bytes     int       // in owed
+	writer    sink      // what writes now; nil while nothing does
+	writes    time.Time // since when
+	beatAsked bool      // a beat is due, whatever beatAt says
 	ending    *ending
 }
 
@@ -137,6 +139,10 @@ func (g *Gateway) attach(ctx context.Context, m *medium, hello *protocol.Hello, 
 func (a *attachment) detach() {
 	a.end(ending{})
 	a.reader.Close()
+	a.mu.Lock()
+	a.g.admission.letGo(a.bytes)
+	a.owed, a.bytes = nil, 0
+	a.mu.Unlock()
 	a.g.unregister(a)
 }
 
@@ -145,7 +151,7 @@ func (g *Gateway) subscribeAll(ctx context.Context, reader *broker.Reader, hello
 	w := &protocol.Welcome{
 		ID:         g.broker.Head(),
 		Transports: protocol.Transports(),
-		Limits:     g.limits(),
+		Limits:     g.options.Limits.told(),
 		Channels:   make(map[string]protocol.After, len(hello.Channels)),
 	}
 	for name, start := range hello.Channels {
@@ -167,11 +173,20 @@ func (a *attachment) wake() {
 }
 
 // owe adds to what is sent before messages. It waits while a client that does
-// not read is owed too much, and reports false if the attachment has ended.
+// not read is owed too much, or anything while all of them together are, and
+// reports false if the attachment has ended.
 func (a *attachment) owe(o owed) bool {
+	if !a.addOwed(o) {
+		return false
+	}
+	a.g.admission.hold(o.size())
+	return true
+}
+
+func (a *attachment) addOwed(o owed) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for a.bytes >= maxOwed && a.ending == nil {
+	for (a.bytes >= maxOwed || a.bytes > 0 && a.g.admission.pressed()) && a.ending == nil {
 		a.room.Wait()
 	}
 	if a.ending != nil {
@@ -259,6 +274,7 @@ func (a *attachment) beatNow() {
 func (a *attachment) payOwed(s *scratch, now time.Time) *ending {
 	a.mu.Lock()
 	pay := a.owed
+	a.g.admission.letGo(a.bytes) // what it becomes is held by the pump
 	a.owed, a.bytes = nil, 0
 	if a.beatAsked {
 		a.beatAsked, a.beatAt = false, now
@@ -301,6 +317,34 @@ type sink interface {
 	// write writes all of p and flushes it, or fails if the client takes
 	// nothing of it for too long.
 	write(p []byte) error
+	// cut makes a write that is under way fail. Any goroutine may call it.
+	cut()
+}
+
+// write writes p, for which there is room to account, and can be cut off meanwhile.
+func (a *attachment) write(to sink, p []byte) error {
+	a.g.admission.hold(len(p))
+	defer a.g.admission.letGo(len(p))
+	a.setWriter(to)
+	defer a.setWriter(nil)
+	return to.write(p)
+}
+
+func (a *attachment) setWriter(to sink) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.writer, a.writes = to, time.Now()
+}
+
+// cutIfStuck cuts a write off that began before then, and reports whether there was one.
+func (a *attachment) cutIfStuck(before time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.writer == nil || a.writes.After(before) {
+		return false
+	}
+	a.writer.cut()
+	return true
 }
 
 // pump writes what the attachment has to send until it ends, the client
@@ -316,7 +360,7 @@ func (a *attachment) pump(ctx context.Context, to sink) (*ending, error) {
 		wrote := len(s.buf)
 		var err error
 		if wrote > 0 {
-			err = to.write(s.buf)
+			err = a.write(to, s.buf)
 			bytes.Add(float64(wrote))
 		}
 		s.free()

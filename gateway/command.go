@@ -13,6 +13,8 @@ import (
 
 // caller is who sends a command: a session, over an attachment of this node or with a request of its own.
 type caller struct {
+	from         client
+	relayed      bool // another node has counted the command
 	session      string
 	attachment   *attachment // the one that the command came over, or was meant for; nil if it is not here
 	attachmentID string      // what a request said
@@ -26,6 +28,9 @@ func (g *Gateway) execute(ctx context.Context, from caller, frame []byte) *proto
 	ctx, cancel := context.WithTimeout(ctx, workTimeout)
 	defer cancel()
 	command, err := protocol.ParseCommand(frame)
+	if refusal := g.admitCommand(from, command); refusal != nil {
+		err = refusal // and not what is wrong with it: that costs as much to find out
+	}
 	var result any
 	if err == nil {
 		result, err = g.run(ctx, from, command, frame)
@@ -45,13 +50,21 @@ func (g *Gateway) execute(ctx context.Context, from caller, frame []byte) *proto
 	return &protocol.Reply{To: command.CID, Result: result}
 }
 
+// admitCommand takes one command, whether or not it is well-formed. To leave is always allowed.
+func (g *Gateway) admitCommand(from caller, c *protocol.Command) error {
+	if from.relayed || c.Op == protocol.OpBye {
+		return nil
+	}
+	return g.admission.command(from.from, from.session)
+}
+
 // run carries out a command that is well-formed.
 func (g *Gateway) run(ctx context.Context, from caller, c *protocol.Command, frame []byte) (any, error) {
 	switch c.Op {
 	case protocol.OpPublish:
 		return g.publish(ctx, c.Channel, &c.Publication)
 	case protocol.OpHistory:
-		return g.history(ctx, c.Channel, c.Range())
+		return g.history(ctx, from.from, c.Channel, c.Range())
 	case protocol.OpPing:
 		return g.ping(), nil
 	default:
@@ -67,6 +80,9 @@ func (g *Gateway) runAttached(ctx context.Context, from caller, c *protocol.Comm
 	}
 	switch c.Op {
 	case protocol.OpSubscribe:
+		if err := g.admission.room(); err != nil {
+			return nil, err
+		}
 		at, err := a.reader.SubscribeAnnounced(ctx, c.Channel, c.Start)
 		if err != nil {
 			if protocol.ErrorFrom(err).Code == protocol.RateLimited {
@@ -116,6 +132,9 @@ func publicationOf(channel string, p *protocol.Publication) (broker.Publication,
 
 // store stores one message, whether or not its publisher stays for the answer.
 func (g *Gateway) store(ctx context.Context, p broker.Publication) (broker.Receipt, error) {
+	if err := g.admission.publish(p.Channel, 1, len(p.Payload)); err != nil {
+		return broker.Receipt{}, err
+	}
 	began := time.Now()
 	receipt, err := g.broker.Publish(context.WithoutCancel(ctx), p)
 	if err == nil {
@@ -135,7 +154,7 @@ func (g *Gateway) handleCommands(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	from := caller{session: request.Session, attachmentID: request.Attachment, attachment: g.attached(request.Session, request.Attachment)}
+	from := caller{from: g.clientOf(r), session: request.Session, attachmentID: request.Attachment, attachment: g.attached(request.Session, request.Attachment)}
 	replies, size := make([]rawFrame, 0, len(request.Commands)), 0
 	for _, frame := range request.Commands {
 		reply := g.executeWithin(r.Context(), from, frame, g.options.Limits.Batch-size)
@@ -205,7 +224,7 @@ func (g *Gateway) relayed(ctx context.Context, request []byte) []byte {
 	if err := json.Unmarshal(request, &c); err != nil {
 		reply.Err = protocol.ErrorFrom(err)
 	} else if a := g.attached(c.Session, c.Attachment); a != nil {
-		reply = g.execute(ctx, caller{session: c.Session, attachmentID: c.Attachment, attachment: a}, c.Frame)
+		reply = g.execute(ctx, caller{relayed: true, session: c.Session, attachmentID: c.Attachment, attachment: a}, c.Frame)
 	}
 	return reply.Wire().JSON()
 }

@@ -10,7 +10,10 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"maps"
 	"net/http"
+	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,31 +29,18 @@ type Options struct {
 	Limits      Limits
 	Logger      *slog.Logger // slog.Default()
 	Version     string       // shown in metrics
-}
 
-// Limits bound what one client may cost. The zero value of a field is its default.
-type Limits struct {
-	Frame      int           // bytes of one frame or message: 256 KiB
-	Batch      int           // bytes of a request body with several of them: 8 MiB
-	Channels   int           // subscriptions of one attachment: 1,000
-	History    int           // messages of one page: 1,000
-	Wait       time.Duration // of one poll: 55 s
-	BodyStall  time.Duration // that a request's body may stand still: 30 s
-	WriteStall time.Duration // that a client may take nothing of what it is sent: 2 min
+	// TrustedProxies are whose word counts for where a request comes from: none.
+	TrustedProxies []netip.Prefix
+	// Forwarded is set if the trusted proxies tell that by Forwarded (RFC 7239) and not by X-Forwarded-For.
+	Forwarded bool
 }
 
 func (o Options) withDefaults() Options {
 	o.Beat = cmp.Or(o.Beat, 15*time.Second)
 	o.DrainWindow = cmp.Or(o.DrainWindow, 5*time.Second)
 	o.Logger = cmp.Or(o.Logger, slog.Default())
-	l := &o.Limits
-	l.Frame = cmp.Or(l.Frame, 256<<10)
-	l.Batch = cmp.Or(l.Batch, 8<<20)
-	l.Channels = cmp.Or(l.Channels, 1000)
-	l.History = cmp.Or(l.History, 1000)
-	l.Wait = cmp.Or(l.Wait, 55*time.Second)
-	l.BodyStall = cmp.Or(l.BodyStall, 30*time.Second)
-	l.WriteStall = cmp.Or(l.WriteStall, 2*time.Minute)
+	o.Limits = o.Limits.withDefaults()
 	return o
 }
 
@@ -62,12 +52,13 @@ const (
 
 // A Gateway serves clients and origins from one broker.
 type Gateway struct {
-	broker  *broker.Broker
-	options Options
-	log     *slog.Logger
-	metrics *metrics
-	handler http.Handler
-	netKey  []byte // of the hints in welcomes
+	broker    *broker.Broker
+	options   Options
+	log       *slog.Logger
+	metrics   *metrics
+	handler   http.Handler
+	netKey    []byte // of the hints in welcomes
+	admission *admission
 
 	serial atomic.Uint64 // numbers attachments
 
@@ -90,18 +81,14 @@ func New(b *broker.Broker, o Options) (*Gateway, error) {
 	}
 	g.log = g.options.Logger
 	g.metrics = newMetrics(g)
+	g.admission = newAdmission(g.options.Limits, g.metrics)
+	g.admission.relieve = g.cutStuck
 	g.handler = g.routes()
 	return g, b.Relay(g.relayed)
 }
 
 // Handler serves everything that PROTOCOL.md names, and the demo page.
 func (g *Gateway) Handler() http.Handler { return g.handler }
-
-// limits are what clients are told.
-func (g *Gateway) limits() protocol.Limits {
-	l := g.options.Limits
-	return protocol.Limits{Frame: l.Frame, Channels: l.Channels, History: l.History, Wait: int(l.Wait / time.Second)}
-}
 
 // beat is the interval that a client that asked for so many milliseconds gets.
 func (g *Gateway) beat(asked int64) time.Duration {
@@ -147,6 +134,28 @@ func (g *Gateway) unregister(a *attachment) {
 	g.wg.Done()
 }
 
+// cutStuck cuts off the clients that hold what is to be written to them and
+// have taken too little of it for pressedStall.
+func (g *Gateway) cutStuck() {
+	g.mu.Lock()
+	all := slices.Collect(maps.Values(g.attachments))
+	g.mu.Unlock()
+	before := time.Now().Add(-pressedStall)
+	for _, a := range all {
+		if a.cutIfStuck(before) {
+			g.metrics.refused.WithLabelValues("pending").Inc()
+		}
+	}
+}
+
+// stall is how long a client may take nothing of what is written now.
+func (g *Gateway) stall() time.Duration {
+	if g.admission.pressed() {
+		return min(g.options.Limits.WriteStall, pressedStall)
+	}
+	return g.options.Limits.WriteStall
+}
+
 func (g *Gateway) attachment(id string) *attachment {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -169,10 +178,7 @@ func (g *Gateway) Drain(ctx context.Context) error {
 	if first {
 		close(g.drain)
 	}
-	leaving := make([]*attachment, 0, len(g.attachments))
-	for _, a := range g.attachments {
-		leaving = append(leaving, a)
-	}
+	leaving := slices.Collect(maps.Values(g.attachments))
 	g.mu.Unlock()
 
 	if n := len(leaving); n > 0 && first {

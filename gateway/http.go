@@ -104,7 +104,9 @@ func (g *Gateway) writeJSON(w http.ResponseWriter, status int, body []byte) {
 
 func (g *Gateway) write(w http.ResponseWriter, status int, body []byte) {
 	// Its time begins now: a poll, or a place in a queue, may have taken long.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(g.options.Limits.WriteStall))
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(g.stall()))
+	g.admission.hold(len(body))
+	defer g.admission.letGo(len(body))
 	h := w.Header()
 	h.Set("Cache-Control", "no-store") // caches keep a GET without it
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -115,7 +117,7 @@ func (g *Gateway) write(w http.ResponseWriter, status int, body []byte) {
 
 // body is the request's body as it comes. It fails with os.ErrDeadlineExceeded
 // when it stands still for longer than the limit.
-func (g *Gateway) body(w http.ResponseWriter, r *http.Request) io.Reader {
+func (g *Gateway) body(w http.ResponseWriter, r *http.Request) *stallReader {
 	return &stallReader{r: r.Body, control: http.NewResponseController(w), stall: g.options.Limits.BodyStall, count: g.metrics.bytesIn.Add}
 }
 
@@ -135,7 +137,9 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limit int) ([
 	if r.ContentLength > int64(limit) {
 		return nil, g.tooLarge(limit)
 	}
-	body, err := io.ReadAll(io.LimitReader(g.body(w, r), int64(limit)+1))
+	coming := g.body(w, r)
+	coming.by = time.Now().Add(coming.stall + time.Duration(limit)*time.Second/minBodyRate)
+	body, err := io.ReadAll(io.LimitReader(coming, int64(limit)+1))
 	if err != nil {
 		return nil, bodyError(err)
 	}
@@ -148,7 +152,7 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limit int) ([
 // bodyError is what a client is told of a body that did not come.
 func bodyError(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return protocol.Errorf(protocol.Timeout, "the body stood still for too long").Because(err)
+		return protocol.Errorf(protocol.Timeout, "the body came too slowly, or stood still for too long").Because(err)
 	}
 	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, io.ErrUnexpectedEOF) {
 		return protocol.Errorf(protocol.BadRequest, "the body broke off").Because(err)
@@ -156,16 +160,25 @@ func bodyError(err error) error {
 	return protocol.Errorf(protocol.BadRequest, "the body cannot be read").Because(err)
 }
 
+// minBodyRate is how many bytes a second a body that is read as a whole has to
+// come with, on the whole and at the latest from the stall limit on.
+const minBodyRate = 16 << 10
+
 // stallReader gives each read its time.
 type stallReader struct {
 	r       io.Reader
 	control *http.ResponseController
 	stall   time.Duration
+	by      time.Time // when the whole has to be there; zero for a body that may last
 	count   func(float64)
 }
 
 func (s *stallReader) Read(p []byte) (int, error) {
-	if err := s.control.SetReadDeadline(time.Now().Add(s.stall)); err != nil {
+	at := time.Now().Add(s.stall)
+	if !s.by.IsZero() && s.by.Before(at) {
+		at = s.by
+	}
+	if err := s.control.SetReadDeadline(at); err != nil {
 		return 0, err
 	}
 	n, err := s.r.Read(p)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/fairlead/fairlead/broker"
 	"github.com/fairlead/fairlead/protocol"
@@ -20,7 +21,7 @@ func (g *Gateway) ingest(w http.ResponseWriter, r *http.Request, channel, media 
 	if d.key != "" {
 		return protocol.Errorf(protocol.BadRequest, "Idempotency-Key is for one message: give each one of a stream its own, as id (SSE) or key (NDJSON)")
 	}
-	in := &ingestion{g: g, ctx: r.Context(), channel: channel, defaults: d}
+	in := &ingestion{g: g, ctx: r.Context(), from: g.clientOf(r), channel: channel, defaults: d}
 	feed, finish := in.feedLines, in.finishLines
 	if media == protocol.MediaSSE {
 		in.events.Limit = g.options.Limits.Frame
@@ -49,6 +50,7 @@ func (g *Gateway) ingest(w http.ResponseWriter, r *http.Request, channel, media 
 type ingestion struct {
 	g        *Gateway
 	ctx      context.Context // of the request
+	from     client
 	channel  string
 	defaults defaults
 
@@ -86,13 +88,36 @@ func (in *ingestion) store(p broker.Publication) error {
 	if p.Type == "" {
 		p.Type = in.defaults.typ
 	}
-	receipt, err := in.g.store(in.ctx, p)
+	receipt, err := in.paced(p)
 	if err != nil {
 		return describe(in.stored, err)
 	}
 	in.stored++
 	in.last = &receipt.ID
 	return nil
+}
+
+// paced stores a message, when its turn comes: a body that streams faster than
+// it may is read more slowly, and not broken off.
+func (in *ingestion) paced(p broker.Publication) (broker.Receipt, error) {
+	for {
+		err := in.g.admission.request(in.from, 1)
+		if err == nil {
+			var receipt broker.Receipt
+			if receipt, err = in.g.store(in.ctx, p); err == nil {
+				return receipt, nil
+			}
+		}
+		e := protocol.ErrorFrom(err)
+		if e.Code != protocol.RateLimited {
+			return broker.Receipt{}, err
+		}
+		select {
+		case <-time.After(e.RetryAfter):
+		case <-in.ctx.Done():
+			return broker.Receipt{}, errCancelled()
+		}
+	}
 }
 
 func (in *ingestion) feedEvents(chunk []byte) error {

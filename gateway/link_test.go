@@ -28,6 +28,7 @@ type frame struct {
 	After                                      string
 	Beat, Time                                 int64
 	AfterMS                                    int64 `json:"after_ms"`
+	RetryAfterMS                               int64 `json:"retry_after_ms"`
 	OK, Duplicate                              bool
 	Transports                                 []string
 	Limits                                     protocol.Limits

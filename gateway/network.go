@@ -4,7 +4,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
-	"net/http"
 	"net/netip"
 )
 
@@ -14,23 +13,13 @@ const (
 	netBits6 = 48
 )
 
-// netOf is the hint of the network that a request comes from (PROTOCOL.md
-// 2.4), or "" if that is not known: what comes by a proxy has the proxy's address.
-func (g *Gateway) netOf(r *http.Request) string {
-	if r.Header.Get("Forwarded") != "" || r.Header.Get("X-Forwarded-For") != "" { // RFC 7239
+// netOf is the hint of the client's network (PROTOCOL.md 2.4), or "" if it is
+// not known: a proxy's address says nothing of it.
+func (g *Gateway) netOf(c client) string {
+	if c.proxied {
 		return ""
 	}
-	return netHint(g.netKey, clientAddr(r))
-}
-
-// clientAddr is the address of who sent the request, or the zero Addr. It is
-// the connection's: a header that names another may be anybody's invention.
-func clientAddr(r *http.Request) netip.Addr {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{} // a Unix socket, or a test's pipe
-	}
-	return peer.Addr()
+	return netHint(g.netKey, c.addr)
 }
 
 // netHint is the hint of the network of addr: the first 9 bytes of the

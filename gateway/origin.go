@@ -33,6 +33,9 @@ func channelOf(r *http.Request) (string, error) {
 }
 
 func (g *Gateway) handlePublish(w http.ResponseWriter, r *http.Request) error {
+	if err := g.admission.request(g.clientOf(r), 1); err != nil {
+		return err
+	}
 	channel, err := channelOf(r)
 	if err != nil {
 		return err
@@ -142,7 +145,21 @@ func (g *Gateway) publishArray(w http.ResponseWriter, r *http.Request, channel s
 			return protocol.Errorf(e.Code, "message %d of the batch: %s", i, e.Message)
 		}
 	}
+	// The first is counted with the request.
+	if err := g.admission.request(g.clientOf(r), len(batch)-1); err != nil {
+		return err
+	}
+	if err := g.admission.publish(channel, len(batch), payloadBytes(batch)); err != nil {
+		return err
+	}
 	return g.publishBatch(w, r.Context(), batch)
+}
+
+func payloadBytes(batch []broker.Publication) (n int) {
+	for i := range batch {
+		n += len(batch[i].Payload)
+	}
+	return n
 }
 
 // handleFanout is POST /v1/publish.
@@ -166,7 +183,28 @@ func (g *Gateway) handleFanout(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
+	if err := g.admitFanout(g.clientOf(r), batch); err != nil {
+		return err
+	}
 	return g.publishBatch(w, r.Context(), batch)
+}
+
+// admitFanout takes a message to each of several channels: what is small on its
+// way in is large in the log.
+func (g *Gateway) admitFanout(from client, batch []broker.Publication) error {
+	bytes := len(batch[0].Payload)
+	if err := g.admission.fanout(bytes, len(batch)); err != nil {
+		return err
+	}
+	if err := g.admission.request(from, len(batch)); err != nil {
+		return err
+	}
+	for i := range batch {
+		if err := g.admission.publish(batch[i].Channel, 1, bytes); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (g *Gateway) publishBatch(w http.ResponseWriter, ctx context.Context, batch []broker.Publication) error {
@@ -189,6 +227,10 @@ func (g *Gateway) publishBatch(w http.ResponseWriter, ctx context.Context, batch
 
 // handleHistory is GET …/messages.
 func (g *Gateway) handleHistory(w http.ResponseWriter, r *http.Request) error {
+	from := g.clientOf(r)
+	if err := g.admission.request(from, 1); err != nil {
+		return err
+	}
 	channel, err := channelOf(r)
 	if err != nil {
 		return err
@@ -210,7 +252,7 @@ func (g *Gateway) handleHistory(w http.ResponseWriter, r *http.Request) error {
 	if part.Limit, err = countFromQuery(q, "limit"); err != nil {
 		return err
 	}
-	page, err := g.history(r.Context(), channel, part)
+	page, err := g.history(r.Context(), from, channel, part)
 	if err != nil {
 		return err
 	}
@@ -233,7 +275,7 @@ type rawFrame []byte
 func (f rawFrame) MarshalJSON() ([]byte, error) { return f, nil }
 
 // history reads a page of a channel, for a request or a command.
-func (g *Gateway) history(ctx context.Context, channel string, part protocol.Range) (*page, error) {
+func (g *Gateway) history(ctx context.Context, from client, channel string, part protocol.Range) (*page, error) {
 	if err := part.Check(); err != nil {
 		return nil, err
 	}
@@ -248,6 +290,11 @@ func (g *Gateway) history(ctx context.Context, channel string, part protocol.Ran
 	case limit == 0:
 		limit = min(defaultPage, most)
 	}
+	done, err := g.admission.read(from)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	found, err := g.broker.History(ctx, channel, part, limit)
 	if err != nil {
 		return nil, err
@@ -261,6 +308,9 @@ func (g *Gateway) history(ctx context.Context, channel string, part protocol.Ran
 
 // handlePurge is DELETE …/messages.
 func (g *Gateway) handlePurge(w http.ResponseWriter, r *http.Request) error {
+	if err := g.admission.request(g.clientOf(r), 1); err != nil {
+		return err
+	}
 	channel, err := channelOf(r)
 	if err != nil {
 		return err

@@ -21,7 +21,7 @@ const (
 
 // servePoll answers one long-poll. There is no attachment: the next poll may
 // go to any node.
-func (g *Gateway) servePoll(w http.ResponseWriter, r *http.Request, hello *protocol.Hello) error {
+func (g *Gateway) servePoll(w http.ResponseWriter, r *http.Request, from client, hello *protocol.Hello) error {
 	if err := g.checkHello(hello); err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (g *Gateway) servePoll(w http.ResponseWriter, r *http.Request, hello *proto
 	}
 	if hello.Session == "" || hello.Welcome {
 		welcome.Session, welcome.Transport = sessionOf(hello), protocol.Poll
-		welcome.Beat, welcome.Net = g.beat(hello.Beat).Milliseconds(), g.netOf(r)
+		welcome.Beat, welcome.Net = g.beat(hello.Beat).Milliseconds(), g.netOf(from)
 		p.add(welcome.Wire())
 	}
 	if p.wait(r.Context(), g.waitOf(hello)) {

@@ -21,6 +21,9 @@ import (
 func (g *Gateway) routes() http.Handler {
 	r := chi.NewRouter()
 	r.Use(g.giveTime)
+	if len(g.options.TrustedProxies) > 0 {
+		r.Use(g.followProxies())
+	}
 	r.Route("/"+protocol.Version, func(r chi.Router) {
 		r.Get("/attach", g.handle(g.handleAttach))
 		r.Post("/attach", g.handle(g.handleAttach))

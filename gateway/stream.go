@@ -32,8 +32,8 @@ var overStream = &medium{
 }
 
 // serveStream attaches over a response that does not end: SSE or NDJSON.
-func (g *Gateway) serveStream(w http.ResponseWriter, r *http.Request, m *medium, hello *protocol.Hello) error {
-	a, err := g.attach(r.Context(), m, hello, g.netOf(r))
+func (g *Gateway) serveStream(w http.ResponseWriter, r *http.Request, m *medium, from client, hello *protocol.Hello) error {
+	a, err := g.attach(r.Context(), m, hello, g.netOf(from))
 	if err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func (g *Gateway) serveStream(w http.ResponseWriter, r *http.Request, m *medium,
 	h.Set("X-Accel-Buffering", "no") // nginx buffers responses unless told not to
 	h.Set("Incremental", "?1")       // RFC 10036
 	w.WriteHeader(http.StatusOK)
-	to := &responseSink{w: w, control: http.NewResponseController(w), stall: g.options.Limits.WriteStall}
+	to := &responseSink{w: w, control: http.NewResponseController(w), stall: g.stall}
 	defer to.restoreDeadline()
 	_, err = a.pump(r.Context(), to)
 	g.ended(a, err)
@@ -55,7 +55,7 @@ func (g *Gateway) serveStream(w http.ResponseWriter, r *http.Request, m *medium,
 type responseSink struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
-	stall   time.Duration
+	stall   func() time.Duration
 }
 
 // chunkBytes is what a slow client must take within the stall limit.
@@ -64,13 +64,15 @@ const chunkBytes = 8 << 10
 
 // restoreDeadline gives the connection's next response its time.
 func (s *responseSink) restoreDeadline() {
-	_ = s.control.SetWriteDeadline(time.Now().Add(s.stall)) // fails only with the connection
+	_ = s.control.SetWriteDeadline(time.Now().Add(s.stall())) // fails only with the connection
 }
+
+func (s *responseSink) cut() { _ = s.control.SetWriteDeadline(time.Now()) } // a part that begins later has its own time
 
 func (s *responseSink) write(p []byte) error {
 	for len(p) > 0 {
 		n := min(len(p), chunkBytes)
-		if err := s.control.SetWriteDeadline(time.Now().Add(s.stall)); err != nil {
+		if err := s.control.SetWriteDeadline(time.Now().Add(s.stall())); err != nil {
 			return err
 		}
 		if _, err := s.w.Write(p[:n]); err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+	"golang.org/x/time/rate"
 
 	"github.com/fairlead/fairlead/protocol"
 )
@@ -26,8 +27,8 @@ const (
 )
 
 // serveWebSocket upgrades the request and attaches over it. The connection is
-// taken over, and what net/http holds for the request is let go.
-func (g *Gateway) serveWebSocket(w http.ResponseWriter, r *http.Request, hello *protocol.Hello) error {
+// taken over, with the place, and what net/http holds for the request is let go.
+func (g *Gateway) serveWebSocket(w http.ResponseWriter, r *http.Request, at *place, hello *protocol.Hello) error {
 	upgrader := ws.HTTPUpgrader{Protocol: func(s string) bool { return s == protocol.Subprotocol }}
 	if err := checkHandshake(w, r); err != nil {
 		return err
@@ -45,13 +46,15 @@ func (g *Gateway) serveWebSocket(w http.ResponseWriter, r *http.Request, hello *
 		g.log.Debug("websocket handshake failed", "error", err)
 		return nil
 	}
-	c := &webSocket{g: g, conn: conn, read: conn, stall: g.options.Limits.WriteStall, net: g.netOf(r)}
+	c := &webSocket{g: g, conn: conn, read: conn, stall: g.stall, from: at.from}
 	if n := rw.Reader.Buffered(); n > 0 { // frames that came with the handshake
 		early, _ := rw.Reader.Peek(n)
 		c.read = io.MultiReader(bytes.NewReader(bytes.Clone(early)), conn)
 	}
+	at = at.hand()
 	go func() { // waited for by Drain, through wg
 		defer g.wg.Done()
+		defer at.leave()
 		defer func() { _ = conn.Close() }()
 		c.serve(hello)
 	}()
@@ -95,8 +98,10 @@ type webSocket struct {
 	g     *Gateway
 	conn  net.Conn
 	read  io.Reader
-	stall time.Duration
-	net   string // the hint of the client's network
+	stall func() time.Duration
+	from  client
+
+	frames *rate.Limiter // of those that end no message; nil before the first. Owned by who reads
 
 	by atomic.Pointer[time.Time] // reading ends then, whatever comes; nil while there is no such time
 }
@@ -112,7 +117,7 @@ func (c *webSocket) serve(hello *protocol.Hello) {
 			return
 		}
 	}
-	a, err := c.g.attach(ctx, overWebSocket, hello, c.net)
+	a, err := c.g.attach(ctx, overWebSocket, hello, c.g.netOf(c.from))
 	if err != nil {
 		c.refuse(err)
 		return
@@ -170,7 +175,7 @@ func (c *webSocket) readCommands(ctx context.Context, a *attachment) {
 			c.awaitClose(a)
 			return
 		}
-		if reply := c.g.execute(ctx, caller{attachment: a, session: a.session}, m); reply != nil {
+		if reply := c.g.execute(ctx, caller{from: c.from, attachment: a, session: a.session}, m); reply != nil {
 			if !a.owe(owed{wire: reply.Wire()}) {
 				c.awaitClose(a)
 				return
@@ -250,11 +255,13 @@ func (c *webSocket) sayClose(code int) {
 	_ = c.write(appendFrame(nil, ws.OpClose, ws.NewCloseFrameBody(ws.StatusCode(code), ""))) // the peer may be gone
 }
 
+func (c *webSocket) cut() { _ = c.conn.Close() }
+
 // write is the sink. It fails if the peer takes nothing for the stall limit;
 // a peer that takes little by little is waited for.
 func (c *webSocket) write(p []byte) error {
 	for len(p) > 0 {
-		if err := c.conn.SetWriteDeadline(time.Now().Add(c.stall)); err != nil {
+		if err := c.conn.SetWriteDeadline(time.Now().Add(c.stall())); err != nil {
 			return err
 		}
 		n, err := c.conn.Write(p)

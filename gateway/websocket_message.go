@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/gobwas/ws"
+	"golang.org/x/time/rate"
 
 	"github.com/fairlead/fairlead/protocol"
 )
@@ -30,6 +31,9 @@ func (c *webSocket) readMessage(a *attachment) ([]byte, error) {
 		if message, err = c.readPayload(message, h); err != nil {
 			return nil, err
 		}
+		if h.OpCode.IsControl() || !h.Fin {
+			c.pace()
+		}
 		switch {
 		case h.OpCode.IsControl():
 			if err := c.control(a, h.OpCode, message[start:]); err != nil {
@@ -48,6 +52,21 @@ func (c *webSocket) readMessage(a *attachment) ([]byte, error) {
 			c.g.metrics.bytesIn.Add(float64(len(message)))
 			return message, nil
 		}
+	}
+}
+
+// framesPerSecond is how many frames a peer may send that end no message:
+// pings, and parts of messages. It is read from no faster than that.
+const framesPerSecond = 1000
+
+// pace waits until one more such frame may be read.
+func (c *webSocket) pace() {
+	if c.frames == nil {
+		c.frames = rate.NewLimiter(framesPerSecond, framesPerSecond)
+	}
+	if wait := c.frames.Reserve().Delay(); wait > 0 {
+		c.g.metrics.refused.WithLabelValues("frames").Inc()
+		time.Sleep(wait) // a millisecond or two
 	}
 }
 

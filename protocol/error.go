@@ -13,6 +13,9 @@ type Code string
 // The codes. One table, codes, maps each to its HTTP status and WebSocket close code.
 const (
 	BadRequest           Code = "bad_request"
+	Unauthorized         Code = "unauthorized" // no token, or one that is no good
+	Expired              Code = "expired"      // the token was good once: get another
+	Forbidden            Code = "forbidden"    // the token is good, but not for this
 	NotFound             Code = "not_found"
 	MethodNotAllowed     Code = "method_not_allowed"
 	Timeout              Code = "timeout"
@@ -26,6 +29,9 @@ const (
 
 var codes = map[Code]struct{ status, closeCode int }{
 	BadRequest:           {400, 4400},
+	Unauthorized:         {401, 4401},
+	Expired:              {401, 4419}, // its own close code: a client that sees no more than that still knows that a new token will do
+	Forbidden:            {403, 4403},
 	NotFound:             {404, 4404},
 	MethodNotAllowed:     {405, 4405},
 	Timeout:              {408, 4408},

@@ -115,7 +115,18 @@ func Goaway(after time.Duration, reason string) Wire {
 }
 
 // ErrorFrame ends an attachment.
-func ErrorFrame(e *Error) Wire { return frame(OpError, ID{}, e) }
+func ErrorFrame(e *Error) Wire {
+	return frame(OpError, ID{}, struct {
+		Code         Code   `json:"code"`
+		Message      string `json:"message"`
+		RetryAfterMS int64  `json:"retry_after_ms,omitempty"`
+	}{e.Code, e.Message, retryAfterMS(e)})
+}
+
+// retryAfterMS is the error's wait in whole milliseconds, none of it left out; 0 for none.
+func retryAfterMS(e *Error) int64 {
+	return int64((e.RetryAfter + time.Millisecond - 1) / time.Millisecond)
+}
 
 // A Reply answers a command. Result is marshalled as an object, and its
 // fields stand beside ok; with an Err there is none.
@@ -144,6 +155,10 @@ func (r *Reply) MarshalJSON() ([]byte, error) {
 		}
 		b = append(b, `,"error":`...)
 		b = append(b, e...)
+		if wait := retryAfterMS(r.Err); wait > 0 {
+			b = append(b, `,"retry_after_ms":`...)
+			b = strconv.AppendInt(b, wait, 10)
+		}
 		return append(b, '}'), nil
 	}
 	b = append(b, `,"ok":true`...)

@@ -2,8 +2,10 @@ package protocol
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -107,6 +109,8 @@ func TestFramesDown(t *testing.T) {
 		}{a(7)}}).Wire(),
 		"reply: bare":  (&Reply{To: json.RawMessage("1")}).Wire(),
 		"reply: error": (&Reply{Err: Errorf(BadRequest, "the frame has no op")}).Wire(),
+		"reply: later": (&Reply{To: json.RawMessage("2"), Err: &Error{Code: RateLimited, Message: "wait", RetryAfter: 1500*time.Millisecond + 1}}).Wire(),
+		"error: later": ErrorFrame(&Error{Code: Unavailable, Message: "try later", RetryAfter: time.Second}),
 		"goaway":       Goaway(1500*time.Millisecond, "drain"),
 		"error":        ErrorFrame(Errorf(TooLarge, "the frame is too large")),
 	}
@@ -225,6 +229,29 @@ func TestNegotiate(t *testing.T) {
 	}](t, "negotiation.json") {
 		if got := Negotiate(v.Upgrade, v.Accept); got != v.Transport {
 			t.Errorf("Negotiate(%v, %q): got %s, want %s", v.Upgrade, v.Accept, got, v.Transport)
+		}
+	}
+}
+
+func TestErrors(t *testing.T) {
+	document, err := os.ReadFile("../PROTOCOL.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := vectors[[]struct {
+		Code          Code
+		Status, Close int
+		Retryable     bool
+	}](t, "errors.json")
+	if len(all) != len(codes) {
+		t.Errorf("got vectors of %d codes, want %d", len(all), len(codes))
+	}
+	for _, v := range all {
+		if c := v.Code; c.HTTPStatus() != v.Status || c.CloseCode() != v.Close || c.Retryable() != v.Retryable {
+			t.Errorf("%s: got %d, %d, %v, want %+v", c, c.HTTPStatus(), c.CloseCode(), c.Retryable(), v)
+		}
+		if row := fmt.Sprintf("| `%s` | %d | %d |", v.Code, v.Status, v.Close); !strings.Contains(string(document), row) {
+			t.Errorf("PROTOCOL.md 2.3 has no row %s", row)
 		}
 	}
 }

@@ -11,6 +11,10 @@ type config struct {
 	Data   string `key:"data" default:"./fairlead-data" type:"setting" form:"path" placeholder:"DIR" help:"The directory of the log."`
 	NATS   string `key:"nats" name:"nats" default:"" type:"setting" form:"nats" placeholder:"URL" help:"Keep the log in this NATS, which needs JetStream, and not in --data."`
 
+	TrustedProxy    networks `key:"trusted_proxy" default:"" type:"setting" placeholder:"NETWORK" help:"A proxy, or a network of them, that is believed when it tells whom a request comes from. May be given several times."`
+	ForwardedHeader string   `key:"forwarded_header" default:"x-forwarded-for" type:"setting" oneof:"x-forwarded-for,forwarded" placeholder:"HEADER" help:"Where the trusted proxies tell it: x-forwarded-for, or forwarded, which is RFC 7239. The other one is not looked at, because proxies let through what a client wrote there."`
+	ProxyProtocol   bool     `key:"proxy_protocol" default:"false" type:"setting" help:"Connections of trusted proxies begin with a header of the PROXY protocol, version 1 or 2, and are refused without."`
+
 	Stream streamConfig `embed:"" prefix:"stream-"`
 
 	TailBytes   size          `key:"tail_bytes" default:"32MiB" type:"setting" min:"64KiB" max:"1TiB" placeholder:"SIZE" help:"Memory for the newest part of the log."`
@@ -41,6 +45,22 @@ type limitsConfig struct {
 	Wait       time.Duration `key:"limits.wait" default:"55s" type:"setting" min:"1s" max:"10m" placeholder:"DURATION" help:"The longest wait of a poll."`
 	BodyStall  time.Duration `key:"limits.body_stall" default:"30s" type:"setting" min:"100ms" max:"1h" placeholder:"DURATION" help:"How long a request's body may stop arriving."`
 	WriteStall time.Duration `key:"limits.write_stall" default:"2m" type:"setting" min:"100ms" max:"1h" placeholder:"DURATION" help:"How long a client may take nothing of what it is sent."`
+
+	Header     size          `key:"limits.header" default:"32KiB" type:"setting" min:"4KiB" max:"1MiB" placeholder:"SIZE" help:"Bytes of a request's header."`
+	HeaderWait time.Duration `key:"limits.header_wait" default:"10s" type:"setting" min:"100ms" max:"1h" placeholder:"DURATION" help:"How long a request's header may take to arrive."`
+	Idle       time.Duration `key:"limits.idle" default:"2m" type:"setting" min:"100ms" max:"1h" placeholder:"DURATION" help:"How long a connection may wait for its next request."`
+
+	Fanout           size `key:"limits.fanout" default:"32MiB" type:"setting" min:"1KiB" max:"1TiB" placeholder:"SIZE" help:"Bytes that a message to many channels may take in the log."`
+	Attachments      int  `key:"limits.attachments" default:"100000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients at a time; 0 for no limit, here and below."`
+	AttachmentsPerIP int  `key:"limits.attachments_per_ip" default:"10000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients at a time from one address. Limits by address do not apply to this machine, nor to a trusted proxy that names nobody."`
+	Attaches         int  `key:"limits.attaches" default:"5000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients that may come in a second."`
+	AttachesPerIP    int  `key:"limits.attaches_per_ip" default:"500" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients that may come in a second from one address."`
+	Commands         int  `key:"limits.commands" default:"1000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Commands, and polls, of one session in a second."`
+	CommandsPerIP    int  `key:"limits.commands_per_ip" default:"20000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Commands, and messages published, from one address in a second."`
+	Publishes        int  `key:"limits.publishes" default:"10000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Messages to one channel in a second."`
+	PublishBytes     size `key:"limits.publish_bytes" default:"64MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Bytes to one channel in a second."`
+	ReadsPerIP       int  `key:"limits.reads_per_ip" default:"64" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Pages of history read at a time for one address."`
+	Pending          size `key:"limits.pending" default:"256MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Memory for what waits to be sent, for all clients. When it is used up nobody new is served, and clients that take nothing for 5s are cut off."`
 }
 
 type logConfig struct {
@@ -60,6 +80,11 @@ func (c *config) check(origin func(key string) string) error {
 			"a duration of at most stream.max_age, which is "+formatDuration(c.Stream.MaxAge))
 	case c.Stream.MaxBytes < c.Limits.Frame:
 		return bad("stream.max_bytes", c.Stream.MaxBytes.String(),
+			"a size of at least limits.frame, which is "+c.Limits.Frame.String())
+	case c.ProxyProtocol && len(c.TrustedProxy) == 0:
+		return bad("proxy_protocol", "true", "false, unless trusted_proxy names who sends it")
+	case c.Limits.Fanout < c.Limits.Frame:
+		return bad("limits.fanout", c.Limits.Fanout.String(),
 			"a size of at least limits.frame, which is "+c.Limits.Frame.String())
 	case c.NATS == "" && c.Stream.Replicas > 1:
 		return bad("stream.replicas", formatInt(c.Stream.Replicas),

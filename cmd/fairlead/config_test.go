@@ -61,30 +61,47 @@ func allKeys() (keys []string) {
 
 // samples are a valid value for each setting, other than its default, for each of the sources.
 var samples = map[string][3]string{ // flag, variable, file
-	"listen":             {"127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"},
-	"data":               {"/a", "/b", "/c"},
-	"nats":               {"nats://a:1", "nats://b:1,tls://c:2", "nats://c:1"},
-	"stream.name":        {"A", "B", "C"},
-	"stream.prefix":      {"a", "b.c", "c"},
-	"stream.max_age":     {"1h", "2h", "3h30m"},
-	"stream.max_bytes":   {"2GiB", "3GiB", "4GiB"},
-	"stream.dedupe":      {"1m", "90s", "3m"},
-	"stream.replicas":    {"3", "4", "5"},
-	"stream.sync":        {"always", "always", "always"},
-	"tail_bytes":         {"1MiB", "2MiB", "1500000"},
-	"catch_ups":          {"1", "2", "3"},
-	"disk_reserve":       {"1MiB", "2MiB", "3MiB"},
-	"beat":               {"1s", "2s", "3s"},
-	"drain":              {"1s", "2s", "3s"},
-	"limits.frame":       {"1MiB", "2MiB", "3MiB"},
-	"limits.batch":       {"1MiB", "2MiB", "3MiB"},
-	"limits.channels":    {"1", "2", "3"},
-	"limits.history":     {"1", "2", "3"},
-	"limits.wait":        {"1s", "2s", "3s"},
-	"limits.body_stall":  {"1s", "2s", "3s"},
-	"limits.write_stall": {"1s", "2s", "3s"},
-	"log.level":          {"debug", "warn", "error"},
-	"log.format":         {"json", "json", "json"},
+	"listen":                    {"127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"},
+	"data":                      {"/a", "/b", "/c"},
+	"nats":                      {"nats://a:1", "nats://b:1,tls://c:2", "nats://c:1"},
+	"stream.name":               {"A", "B", "C"},
+	"stream.prefix":             {"a", "b.c", "c"},
+	"stream.max_age":            {"1h", "2h", "3h30m"},
+	"stream.max_bytes":          {"2GiB", "3GiB", "4GiB"},
+	"stream.dedupe":             {"1m", "90s", "3m"},
+	"stream.replicas":           {"3", "4", "5"},
+	"stream.sync":               {"always", "always", "always"},
+	"tail_bytes":                {"1MiB", "2MiB", "1500000"},
+	"catch_ups":                 {"1", "2", "3"},
+	"disk_reserve":              {"1MiB", "2MiB", "3MiB"},
+	"beat":                      {"1s", "2s", "3s"},
+	"drain":                     {"1s", "2s", "3s"},
+	"limits.frame":              {"1MiB", "2MiB", "3MiB"},
+	"limits.batch":              {"1MiB", "2MiB", "3MiB"},
+	"limits.channels":           {"1", "2", "3"},
+	"limits.history":            {"1", "2", "3"},
+	"limits.wait":               {"1s", "2s", "3s"},
+	"limits.body_stall":         {"1s", "2s", "3s"},
+	"limits.write_stall":        {"1s", "2s", "3s"},
+	"limits.header":             {"4KiB", "5KiB", "6KiB"},
+	"limits.header_wait":        {"1s", "2s", "3s"},
+	"limits.idle":               {"1s", "3s", "4s"},
+	"limits.fanout":             {"1MiB", "2MiB", "3MiB"},
+	"limits.attachments":        {"3", "1", "2"},
+	"limits.attachments_per_ip": {"3", "1", "2"},
+	"limits.attaches":           {"3", "1", "2"},
+	"limits.attaches_per_ip":    {"3", "1", "2"},
+	"limits.commands":           {"3", "1", "2"},
+	"limits.commands_per_ip":    {"3", "1", "2"},
+	"limits.publishes":          {"3", "1", "2"},
+	"limits.publish_bytes":      {"3MiB", "1MiB", "2MiB"},
+	"limits.reads_per_ip":       {"3", "1", "2"},
+	"limits.pending":            {"3MiB", "1MiB", "2MiB"},
+	"trusted_proxy":             {"10.0.0.0/8", "192.0.2.7/32, 2001:db8::/32", "127.0.0.0/8"},
+	"forwarded_header":          {"forwarded", "forwarded", "forwarded"},
+	"proxy_protocol":            {"true", "true", "true"},
+	"log.level":                 {"debug", "warn", "error"},
+	"log.format":                {"json", "json", "json"},
 }
 
 // canonical is how a sample is printed.
@@ -110,8 +127,11 @@ func TestFlagBeatsVariableBeatsFileBeatsDefault(t *testing.T) {
 		flag := "--" + strings.NewReplacer(".", "-", "_", "-").Replace(key) + "=" + sample[0]
 		variable := variableOfKey(key) + "=" + sample[1]
 		base := []string{"--config", file}
-		if key == "stream.replicas" {
+		switch key {
+		case "stream.replicas":
 			base = append(base, "--nats=nats://a:1")
+		case "proxy_protocol":
+			base = append(base, "--trusted-proxy=10.0.0.1")
 		}
 		for _, c := range []struct {
 			source string
@@ -218,6 +238,13 @@ func TestMistakesNameTheSettingTheValueTheSourceAndWhatIsAllowed(t *testing.T) {
 		{"no file", "", nil, []string{"--config=/nowhere/x.yaml"}, []string{"config", `"/nowhere/x.yaml"`, "--config", "no such file"}},
 		{"dedupe over max_age", "stream:\n  max_age: 1m", nil, nil, []string{"stream.dedupe", `"2m"`, "default", "stream.max_age, which is 1m"}},
 		{"frame over the stream", "", []string{"FAIRLEAD_STREAM_MAX_BYTES=64KiB"}, nil, []string{"stream.max_bytes", `"64KiB"`, "FAIRLEAD_STREAM_MAX_BYTES", "limits.frame, which is 256KiB"}},
+		{"no network", "", nil, []string{"--trusted-proxy=10.0.0.0/8,proxy"}, []string{"trusted_proxy", `"10.0.0.0/8,proxy"`, "--trusted-proxy", "2001:db8::/32"}},
+		{"a mapped network", "trusted_proxy: '::ffff:10.0.0.0/104'", nil, nil, []string{"trusted_proxy", "fairlead.yaml:1"}},
+		{"a list of sections", "trusted_proxy:\n  - a: b", nil, nil, []string{"trusted_proxy", "fairlead.yaml:2", "plain"}},
+		{"a list for a value", "beat: [1s, 2s]", nil, nil, []string{"beat", `"1s,2s"`, "duration"}},
+		{"neither true nor false", "proxy_protocol: 2", nil, nil, []string{"proxy_protocol", `"2"`, "true or false"}},
+		{"a protocol of nobody", "", nil, []string{"--proxy-protocol"}, []string{"proxy_protocol", `"true"`, "--proxy-protocol", "trusted_proxy"}},
+		{"fanout under frame", "", nil, []string{"--limits-fanout=1KiB"}, []string{"limits.fanout", `"1KiB"`, "limits.frame, which is 256KiB"}},
 		{"replicas alone", "", nil, []string{"--stream-replicas=3"}, []string{"stream.replicas", `"3"`, "nats"}},
 	} {
 		args := append([]string{"--print-config"}, c.args...)

@@ -69,6 +69,9 @@ func (f *settingsFile) section(prefix string, node ast.Node) error {
 func (f *settingsFile) setting(key string, entry, value ast.Node) error {
 	switch {
 	case slices.Contains(f.known, key):
+		if list, ok := value.(*ast.SequenceNode); ok {
+			return f.list(key, list)
+		}
 		scalar, ok := value.(ast.ScalarNode)
 		if _, block := value.(*ast.LiteralNode); !ok || block || value.Type() == ast.NullType {
 			return usagef("%s has no plain value in %s: write one, such as %s: …, or leave the setting out", key, f.at(entry), key[strings.LastIndexByte(key, '.')+1:])
@@ -80,6 +83,19 @@ func (f *settingsFile) setting(key string, entry, value ast.Node) error {
 	default:
 		return unknownSetting(key, strings.TrimSpace(value.String()), f.at(entry), f.known)
 	}
+}
+
+// list takes a list of plain values as one, with commas between them: it is up to the setting whether it may be that.
+func (f *settingsFile) list(key string, list *ast.SequenceNode) error {
+	texts := make([]string, len(list.Values))
+	for i, value := range list.Values {
+		if _, plain := value.(ast.ScalarNode); !plain {
+			return usagef("%s holds something else than plain values in %s", key, f.at(value))
+		}
+		texts[i] = value.GetToken().Value
+	}
+	f.settings[key] = given{strings.Join(texts, ","), f.at(list)}
+	return nil
 }
 
 // under are the known keys that begin with prefix.

@@ -46,6 +46,8 @@ func plain(value any) any {
 	switch v := value.(type) {
 	case size:
 		return v.String()
+	case networks:
+		return v.String()
 	case time.Duration:
 		return formatDuration(v)
 	default:

@@ -50,15 +50,15 @@ func serve(ctx context.Context, c *config, std stdio) (err error) {
 		defer cancel()
 		err = errors.Join(err, node.close(ctx))
 	}()
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Listen)
+	listener, err := c.openListener(ctx)
 	if err != nil {
-		return fmt.Errorf("listen on %s: %w: choose another address with --listen", c.Listen, err)
+		return err
 	}
 	server := &http.Server{
 		Handler:           node.handler,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    32 << 10,
+		ReadHeaderTimeout: c.Limits.HeaderWait,
+		IdleTimeout:       c.Limits.Idle,
+		MaxHeaderBytes:    int(c.Limits.Header),
 		// No WriteTimeout: streams last, and each of their writes has its own deadline.
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

@@ -31,8 +31,15 @@ type given struct{ text, origin string }
 // all of them are checked by the same rules and answered with the same errors.
 type settingMapper struct{}
 
+// IsBoolFromValue implements kong.BoolMapperExt: such a flag may stand without a value.
+func (settingMapper) IsBoolFromValue(v reflect.Value) bool { return v.Kind() == reflect.Bool }
+
 // Decode implements kong.Mapper.
 func (settingMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
+	if target.Kind() == reflect.Bool && ctx.Scan.Peek().Type != kong.FlagValueToken {
+		target.SetBool(true) // a flag by itself
+		return nil
+	}
 	token, err := ctx.Scan.PopValue("value")
 	if err != nil {
 		return err
@@ -47,6 +54,9 @@ func (settingMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error
 	if err != nil {
 		return &settingError{key: tag.Get("key"), value: value.text, origin: value.origin, allowed: err.Error()}
 	}
+	if list, ok := parsed.(networks); ok {
+		parsed = append(target.Interface().(networks), list...) // one flag after the other
+	}
 	target.Set(reflect.ValueOf(parsed))
 	return nil
 }
@@ -59,6 +69,14 @@ func (r rule) parse(like any, text string) (any, error) {
 	switch like.(type) {
 	case string:
 		return text, r.checkText(text)
+	case bool:
+		on, err := strconv.ParseBool(text)
+		if err != nil {
+			return nil, fmt.Errorf("true or false")
+		}
+		return on, nil
+	case networks:
+		return parseNetworks(text)
 	case int:
 		return within(r, text, strconv.Atoi, "a whole number", "")
 	case size:

@@ -42,20 +42,48 @@ func openNode(ctx context.Context, c *config, log *slog.Logger) (*node, error) {
 	g, err := gateway.New(b, gateway.Options{
 		Beat:        c.Beat,
 		DrainWindow: c.Drain,
-		Limits: gateway.Limits{
-			Frame:      int(c.Limits.Frame),
-			Batch:      int(c.Limits.Batch),
-			Channels:   c.Limits.Channels,
-			History:    c.Limits.History,
-			Wait:       c.Limits.Wait,
-			BodyStall:  c.Limits.BodyStall,
-			WriteStall: c.Limits.WriteStall,
-		},
-		Logger:  log,
-		Version: version,
+		Limits:      c.Limits.gateway(),
+		Logger:      log,
+		Version:     version,
+
+		TrustedProxies: c.TrustedProxy,
+		Forwarded:      c.ForwardedHeader == "forwarded",
 	})
 	if err != nil {
 		return nil, errors.Join(err, b.Close(ctx))
 	}
 	return &node{handler: g.Handler(), drain: g.Drain, close: b.Close}, nil
+}
+
+// gateway is the limits as the gateway has them.
+func (l *limitsConfig) gateway() gateway.Limits {
+	return gateway.Limits{
+		Frame:      int(l.Frame),
+		Batch:      int(l.Batch),
+		Fanout:     int(l.Fanout),
+		Channels:   l.Channels,
+		History:    l.History,
+		Wait:       l.Wait,
+		BodyStall:  l.BodyStall,
+		WriteStall: l.WriteStall,
+
+		Attachments:      orNone(l.Attachments),
+		AttachmentsPerIP: orNone(l.AttachmentsPerIP),
+		Attaches:         orNone(l.Attaches),
+		AttachesPerIP:    orNone(l.AttachesPerIP),
+		Commands:         orNone(l.Commands),
+		CommandsPerIP:    orNone(l.CommandsPerIP),
+		Publishes:        orNone(l.Publishes),
+		PublishBytes:     orNone(int(l.PublishBytes)),
+		ReadsPerIP:       orNone(l.ReadsPerIP),
+		Pending:          orNone(int(l.Pending)),
+	}
+}
+
+// orNone is a limit of which 0 means none; to the gateway that is its default, and -1 is none.
+func orNone(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
 }

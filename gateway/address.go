@@ -1,0 +1,143 @@
+package gateway
+
+import (
+	"iter"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/go-chi/chi/v5/middleware"
+)
+
+const forwardedFor = "X-Forwarded-For"
+
+// client is who sent a request. It is the key of every limit that is not a
+// session's or a channel's: what else tells clients apart comes in here.
+type client struct {
+	addr    netip.Addr // zero if there is none
+	proxied bool       // addr is a proxy's, and whose the client is is not known
+	ip      netip.Addr // what limits by address count it to; zero if they do not
+}
+
+// ip6Bits is how much of an IPv6 address is one client's: it has a whole /64 to choose from.
+const ip6Bits = 64
+
+// clientOf is who sent the request. Only a trusted proxy is believed when it names another.
+func (g *Gateway) clientOf(r *http.Request) client {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return client{} // a Unix socket, or a test's pipe
+	}
+	addr := peer.Addr().Unmap().WithZone("")
+	proxied := len(r.Header["Forwarded"]) > 0 || len(r.Header[forwardedFor]) > 0 // RFC 7239
+	if g.trusts(addr) {
+		if len(r.Header[forwardedFor]) == 0 {
+			return client{addr: addr} // the proxy itself, such as its health check
+		}
+		if named := middleware.GetClientIPAddr(r.Context()); named.IsValid() {
+			addr, proxied = named, false
+		} // else there is no telling who it is: it counts as the proxy
+	}
+	if addr.IsLoopback() {
+		return client{addr: addr, proxied: proxied} // this machine, or all that is behind a proxy on it that is not configured
+	}
+	if addr.Is4() {
+		return client{addr: addr, proxied: proxied, ip: addr}
+	}
+	network, err := addr.Prefix(ip6Bits)
+	if err != nil {
+		return client{addr: addr, proxied: proxied}
+	}
+	return client{addr: addr, proxied: proxied, ip: network.Addr()}
+}
+
+func (g *Gateway) trusts(addr netip.Addr) bool {
+	for _, network := range g.options.TrustedProxies {
+		if network.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// followProxies finds out whom trusted proxies name: the header is walked from
+// its right end, past those that are trusted themselves.
+func (g *Gateway) followProxies() func(http.Handler) http.Handler {
+	trusted := make([]string, len(g.options.TrustedProxies))
+	for i, network := range g.options.TrustedProxies {
+		trusted[i] = network.String()
+	}
+	walk := middleware.ClientIPFromXFF(trusted...)
+	if !g.options.Forwarded {
+		return walk
+	}
+	return func(next http.Handler) http.Handler {
+		walked := walk(next)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			delete(r.Header, forwardedFor) // the proxies let it through, whoever wrote it
+			if nodes := forwardedNodes(r.Header.Values("Forwarded")); len(nodes) > 0 {
+				r.Header[forwardedFor] = nodes
+			}
+			walked.ServeHTTP(w, r)
+		})
+	}
+}
+
+// forwardedNodes are the addresses in the for parameters of Forwarded (RFC
+// 7239, section 4), in their order. What names no address is "unknown": it
+// must not be left out, or who comes before it would be believed.
+func forwardedNodes(lines []string) (nodes []string) {
+	for _, line := range lines {
+		for element := range quotedParts(line, ',') {
+			if strings.TrimSpace(element) == "" {
+				continue
+			}
+			node := "unknown"
+			for pair := range quotedParts(element, ';') {
+				name, value, _ := strings.Cut(pair, "=")
+				if strings.EqualFold(strings.TrimSpace(name), "for") {
+					node = nodeAddress(strings.TrimSpace(value))
+				}
+			}
+			nodes = append(nodes, node)
+		}
+	}
+	return nodes
+}
+
+// quotedParts are the parts of s between separators that are not in a quoted string.
+func quotedParts(s string, separator byte) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		begin, quoted := 0, false
+		for i := 0; i < len(s); i++ {
+			switch c := s[i]; {
+			case quoted && c == '\\':
+				i++
+			case c == '"':
+				quoted = !quoted
+			case c == separator && !quoted:
+				if !yield(s[begin:i]) {
+					return
+				}
+				begin = i + 1
+			}
+		}
+		yield(s[begin:])
+	}
+}
+
+// nodeAddress is the address of a node (RFC 7239, section 6), with or without a port, or "unknown".
+func nodeAddress(node string) string {
+	if n := len(node); n >= 2 && node[0] == '"' && node[n-1] == '"' {
+		node = node[1 : n-1]
+	}
+	if inner, ok := strings.CutPrefix(node, "["); ok {
+		node, _, _ = strings.Cut(inner, "]")
+	} else if host, _, ok := strings.Cut(node, ":"); ok && strings.Count(node, ":") == 1 {
+		node = host
+	}
+	if _, err := netip.ParseAddr(node); err != nil {
+		return "unknown"
+	}
+	return node
+}

@@ -1,0 +1,239 @@
+package auth
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead/fairlead/protocol"
+)
+
+// How a key set is fetched.
+const (
+	fetchTimeout  = 5 * time.Second
+	fetchBytes    = 256 << 10
+	fetchEvery    = 10 * time.Minute
+	fetchApart    = 5 * time.Second // at least, whatever kids tokens claim
+	fetchBackoff  = time.Second     // after a failure; doubled with each
+	fetchBackoffs = 5 * time.Minute // at most
+	keptFor       = 24 * time.Hour  // keys that cannot be asked for anew
+)
+
+// A jwks is a key set at a URL, and the keys that are configured besides. One
+// goroutine fetches it, one fetch at a time: from time to time, and when a token
+// names a key that it does not know.
+type jwks struct {
+	url    string
+	client *http.Client
+	log    *slog.Logger
+	fixed  []Key
+
+	ring  atomic.Pointer[keyring]
+	asked chan struct{} // somebody wants a fetch
+	ended chan struct{} // closed when run has ended
+	body  []byte        // of the last good fetch; owned by run
+	good  time.Time     // when that was; owned by run
+
+	mu     sync.Mutex    // guards the following
+	done   chan struct{} // closed when the fetch under way, or else the next, has ended
+	failed error         // what became of the last one
+	tries  int           // that failed, one after another
+	next   time.Time     // no fetch before
+}
+
+func newJWKS(address string, fixed []Key, transport http.RoundTripper, log *slog.Logger) (*jwks, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return nil, errors.New("auth: the JWKS address is not a URL: write one such as https://login.example.com/.well-known/jwks.json")
+	}
+	if !private(u) {
+		return nil, fmt.Errorf("auth: the JWKS address %s://%s is not https: whoever is on the way could put keys of their own there", u.Scheme, u.Host)
+	}
+	j := &jwks{url: address, fixed: fixed, log: log.With("host", u.Host), asked: make(chan struct{}, 1), ended: make(chan struct{}), done: make(chan struct{})}
+	j.client = &http.Client{Transport: transport, Timeout: fetchTimeout, CheckRedirect: func(r *http.Request, via []*http.Request) error {
+		if !private(r.URL) || len(via) > 3 {
+			return errors.New("it redirects to where keys may not come from")
+		}
+		return nil
+	}}
+	j.ring.Store(&keyring{fixed})
+	return j, nil
+}
+
+// private tells whether nobody on the way can change what comes from u.
+func private(u *url.URL) bool {
+	if u.Scheme == "https" {
+		return true
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	return u.Scheme == "http" && (u.Hostname() == "localhost" || err == nil && addr.IsLoopback())
+}
+
+// run fetches the set until ctx ends.
+func (j *jwks) run(ctx context.Context) {
+	defer close(j.ended)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-j.asked:
+			if time.Now().Before(j.earliest()) {
+				continue // somebody asked during the fetch that has just ended
+			}
+		}
+		err := j.fetch(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		timer.Reset(j.settle(err))
+	}
+}
+
+func (j *jwks) earliest() time.Time {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.next
+}
+
+// settle notes what became of a fetch, tells who waits, and says when the next one is due.
+func (j *jwks) settle(err error) (wait time.Duration) {
+	if err != nil && time.Since(j.good) > keptFor {
+		j.body = nil
+		j.ring.Store(&keyring{j.fixed})
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.failed = err
+	if err == nil {
+		j.tries, j.next, wait = 0, time.Now().Add(fetchApart), fetchEvery
+	} else {
+		most := min(fetchBackoff<<min(j.tries, 16), fetchBackoffs)
+		wait = most/2 + rand.N(most/2) // spread: all nodes fail at once
+		j.tries++
+		j.next = time.Now().Add(wait)
+		j.log.Warn("the key set cannot be fetched: tokens with new keys are put off", "error", err, "failures", j.tries, "next", wait)
+	}
+	close(j.done)
+	j.done = make(chan struct{})
+	return wait
+}
+
+// refresh returns when the set is fresh, or cannot be fetched: then with an
+// error, because nobody knows whether the token is good. It waits for one fetch at most.
+func (j *jwks) refresh(ctx context.Context) error {
+	j.mu.Lock()
+	done, failed, wait := j.done, j.failed, time.Until(j.next)
+	j.mu.Unlock()
+	if wait > 0 {
+		return putOff(failed, wait)
+	}
+	select {
+	case j.asked <- struct{}{}:
+	default:
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return putOff(context.Cause(ctx), fetchApart)
+	case <-j.ended:
+		return putOff(errors.New("the verifier is closed"), fetchApart)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return putOff(j.failed, time.Until(j.next))
+}
+
+// putOff is the error for a token whose key could not be asked for, or nil if cause is.
+func putOff(cause error, wait time.Duration) error {
+	if cause == nil {
+		return nil
+	}
+	e := protocol.Errorf(protocol.Unavailable, "the token's key is not known here yet, and the issuer's key set cannot be fetched: try again later").Because(cause)
+	e.RetryAfter = max(wait, time.Second)
+	return e
+}
+
+// fetch asks for the set once, and puts other keys than before in the ring.
+func (j *jwks) fetch(ctx context.Context) error {
+	body, err := j.get(ctx)
+	if err != nil {
+		return err
+	}
+	if j.body != nil && bytes.Equal(body, j.body) {
+		j.good = time.Now() // the same keyring: what was found with it still counts
+		return nil
+	}
+	keys, err := parseSet(body)
+	if err != nil {
+		return err
+	}
+	ring := &keyring{slices.Concat(j.fixed, keys)}
+	if err := ring.check(); err != nil {
+		return err
+	}
+	j.body, j.good = body, time.Now()
+	j.ring.Store(ring)
+	j.log.Info("the key set has changed", "keys", len(keys))
+	return nil
+}
+
+func (j *jwks) get(ctx context.Context) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, j.url, nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Accept", "application/jwk-set+json, application/json")
+	response, err := j.client.Do(request)
+	if err != nil {
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err // without the URL: it may hold a secret, and this is logged
+		}
+		return nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the answer is %s", response.Status)
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, fetchBytes+1))
+	if err == nil && len(body) > fetchBytes {
+		err = fmt.Errorf("the answer has more than %d bytes", fetchBytes)
+	}
+	return body, err
+}
+
+// parseSet is the keys of a JWK set that can check a token. Others are left out,
+// as RFC 7517, section 5, says; secrets too, because they are none here.
+func parseSet(body []byte) (keys []Key, err error) {
+	var set struct{ Keys []json.RawMessage }
+	if err := json.Unmarshal(body, &set); err != nil {
+		return nil, fmt.Errorf("the answer is not a JWK set: %w", err)
+	}
+	if len(set.Keys) > maxKeys {
+		return nil, fmt.Errorf("the set has %d keys: at most %d are allowed", len(set.Keys), maxKeys)
+	}
+	for _, document := range set.Keys {
+		if k, err := JWKKey(document); err == nil && k.Algorithm != HS256 {
+			k.private = nil
+			keys = append(keys, k)
+		}
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("the set has no key for RS256, ES256 or EdDSA")
+	}
+	return keys, nil
+}

@@ -1,0 +1,128 @@
+package gateway
+
+import (
+	"net/netip"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+func TestABucketIsRightAboutWhenToComeBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		for _, perSecond := range []int{1, 3, 7, 1000, 64 << 20} {
+			b := newBuckets[string](perSecond)
+			take := func(n int) time.Duration { return b.take("a", n, time.Now()) }
+			if wait := take(perSecond * burstSeconds); wait != 0 {
+				t.Errorf("%d a second: a full bucket asks for %v", perSecond, wait)
+			}
+			for range 20 {
+				wait := take(1)
+				if wait <= 0 || wait > time.Second/time.Duration(perSecond)+2*time.Millisecond {
+					t.Fatalf("%d a second: an empty bucket asks for %v", perSecond, wait)
+				}
+				time.Sleep(wait - 3*time.Millisecond)
+				if wait > 4*time.Millisecond && take(1) == 0 {
+					t.Fatalf("%d a second: there is one before the time", perSecond)
+				}
+				time.Sleep(3 * time.Millisecond)
+				if again := take(1); again != 0 {
+					t.Fatalf("%d a second: asked for %v, and then for %v", perSecond, wait, again)
+				}
+				take(perSecond) // whatever is left
+				for take(1) == 0 {
+				}
+			}
+		}
+	})
+}
+
+func TestMoreThanABucketHoldsCostsAWholeOne(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBuckets[string](10)
+		if wait := b.take("a", 1000, time.Now()); wait != 0 {
+			t.Errorf("it will never be had: %v", wait)
+		}
+		if wait := b.take("a", 1000, time.Now()); wait < 2*time.Second || wait > 2*time.Second+2*time.Millisecond {
+			t.Errorf("the next asks for %v, want a whole bucket's time", wait)
+		}
+		if wait := b.take("b", 20, time.Now()); wait != 0 {
+			t.Errorf("another key asks for %v", wait)
+		}
+	})
+}
+
+func TestIdleBucketsAreForgottenAndBusyOnesAreNot(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBuckets[int](1)
+		for i := range 1000 {
+			b.take(i, 1, time.Now())
+		}
+		taken := 0
+		for range 100 { // 50 s: longer than a bucket lives, and never idle
+			for b.take(-1, 1, time.Now()) == 0 {
+				taken++
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
+		if most := 50 + burstSeconds; taken > most {
+			t.Errorf("a busy key got %d in 50 s, want %d at most", taken, most)
+		}
+		if n := len(b.young) + len(b.old); n > 2 {
+			t.Errorf("%d buckets are kept", n)
+		}
+		for i := range 3 * bucketKeys {
+			b.take(i, 1, time.Now())
+		}
+		if n := len(b.young) + len(b.old); n > 2*bucketKeys {
+			t.Errorf("%d buckets are kept", n)
+		}
+	})
+}
+
+// BenchmarkLimitCommand is what the limits add to a command. The bound is 200 ns and no allocation.
+func BenchmarkLimitCommand(b *testing.B) {
+	for _, sessions := range []int{1, 10_000} {
+		b.Run(strconv.Itoa(sessions), func(b *testing.B) {
+			d, names, addrs := benchAdmission(sessions)
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				i = (i + 1) % sessions
+				if err := d.command(client{ip: addrs[i]}, names[i]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkLimitPublish is what they add to a publish beside that.
+func BenchmarkLimitPublish(b *testing.B) {
+	d, names, _ := benchAdmission(1000)
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		i = (i + 1) % len(names)
+		if err := d.publish(names[i], 1, 100); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// benchAdmission is an admission that never refuses, with so many sessions or channels and addresses.
+func benchAdmission(n int) (d *admission, names []string, addrs []netip.Addr) {
+	const none = 1 << 40
+	limits := Limits{Commands: none, CommandsPerIP: none, Publishes: none, PublishBytes: none}.withDefaults()
+	d = newAdmission(limits, &metrics{refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "x"}, []string{"limit"})})
+	for i := range n {
+		names = append(names, "session-of-some-length-"+strconv.Itoa(i))
+		addrs = append(addrs, netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
+	}
+	for i := range n {
+		_ = d.command(client{ip: addrs[i]}, names[i])
+		_ = d.publish(names[i], 1, 1)
+	}
+	return d, names, addrs
+}

@@ -17,6 +17,7 @@ const (
 	OpPublish     = "publish"
 	OpHistory     = "history"
 	OpPing        = "ping"
+	OpAuth        = "auth"
 	OpBye         = "bye"
 )
 
@@ -24,6 +25,7 @@ const (
 type Hello struct {
 	Session  string           `json:"session"`
 	Channels map[string]Start `json:"channels"`
+	Token    string           `json:"token"`
 	Beat     int64            `json:"beat"`    // milliseconds; 0: the server's
 	Wait     *float64         `json:"wait"`    // seconds; nil: the server's. Polls only
 	Welcome  bool             `json:"welcome"` // a poll with a session is to be welcomed, too
@@ -93,6 +95,7 @@ type Command struct {
 	Start
 	Before *Cursor `json:"before"`
 	Limit  int     `json:"limit"`
+	Token  string  `json:"token"`
 	Publication
 }
 
@@ -133,14 +136,14 @@ func (c *Command) check() error {
 			return err
 		}
 		return c.Range().Check()
-	case OpPing, OpBeat, OpBye:
+	case OpPing, OpAuth, OpBeat, OpBye:
 		return nil
 	case OpHello:
 		return Errorf(BadRequest, "hello is only the first frame: use subscribe and unsubscribe to change channels")
 	case "":
 		return Errorf(BadRequest, `the frame has no op: write {"op":"publish",…}`)
 	default:
-		return Errorf(BadRequest, "the op %q is unknown: use subscribe, unsubscribe, publish, history, ping, beat or bye", printable(c.Op))
+		return Errorf(BadRequest, "the op %q is unknown: use subscribe, unsubscribe, publish, history, ping, auth, beat or bye", printable(c.Op))
 	}
 }
 
@@ -196,6 +199,7 @@ func (r Range) Check() error {
 type Commands struct {
 	Session    string            `json:"session"`
 	Attachment string            `json:"attachment"`
+	Token      string            `json:"token"`
 	Commands   []json.RawMessage `json:"commands"`
 }
 

@@ -8,15 +8,16 @@ import (
 
 // The ops of frames from the server (PROTOCOL.md 2.1).
 const (
-	OpWelcome    = "welcome"
-	OpProof      = "proof"
-	OpMessage    = "message"
-	OpGap        = "gap"
-	OpSubscribed = "subscribed"
-	OpReply      = "reply"
-	OpBeat       = "beat"
-	OpGoaway     = "goaway"
-	OpError      = "error"
+	OpWelcome      = "welcome"
+	OpProof        = "proof"
+	OpMessage      = "message"
+	OpGap          = "gap"
+	OpSubscribed   = "subscribed"
+	OpUnsubscribed = "unsubscribed"
+	OpReply        = "reply"
+	OpBeat         = "beat"
+	OpGoaway       = "goaway"
+	OpError        = "error"
 )
 
 // Why a gap is there.
@@ -36,7 +37,8 @@ type Welcome struct {
 	Beat       int64            `json:"beat"` // milliseconds
 	Transports []Transport      `json:"transports"`
 	Limits     Limits           `json:"limits"`
-	Net        string           `json:"net,omitempty"` // the same for all clients of one network; "" if the server cannot tell
+	Net        string           `json:"net,omitempty"`        // the same for all clients of one network; "" if the server cannot tell
+	ExpiresIn  int64            `json:"expires_in,omitempty"` // milliseconds until the token expires; 0: it does not
 	Channels   map[string]After `json:"channels"`
 }
 
@@ -95,6 +97,15 @@ func Subscribed(channel string, after Cursor) Wire {
 		Channel string `json:"channel"`
 		After   Cursor `json:"after"`
 	}{channel, after})
+}
+
+// Unsubscribed tells that a subscription has ended, or did not begin, because of e.
+func Unsubscribed(channel string, e *Error) Wire {
+	return frame(OpUnsubscribed, ID{}, struct {
+		Channel string `json:"channel"`
+		Code    Code   `json:"code"`
+		Message string `json:"message"`
+	}{channel, e.Code, e.Message})
 }
 
 // Beat tells that everything up to id was sent.

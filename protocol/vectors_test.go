@@ -104,6 +104,7 @@ func TestFramesDown(t *testing.T) {
 		"gap: replaced":  (&Gap{"chat.*", cursor("z-3"), a(0), GapReplaced}).Wire(),
 		"gap: purged":    (&Gap{"chat.42", cursor("0"), a(6), GapPurged}).Wire(),
 		"subscribed":     Subscribed("chat.42", cursor("a-5")),
+		"unsubscribed":   Unsubscribed("chat.*", Errorf(Forbidden, "not granted")),
 		"reply: ok": (&Reply{To: json.RawMessage(`"c1"`), Result: struct {
 			ID ID `json:"id"`
 		}{a(7)}}).Wire(),

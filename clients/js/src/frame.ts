@@ -68,6 +68,7 @@ export type Frame =
   | ({ op: 'message' } & Message)
   | ({ op: 'gap' } & Gap)
   | { op: 'subscribed'; channel: string; after: string }
+  | { op: 'unsubscribed'; channel: string; code: string; message: string }
   | { op: 'beat'; id: string }
   | { op: 'goaway'; after_ms: number; reason: string }
   | { op: 'error'; code: string; message: string };
@@ -101,6 +102,7 @@ const complete: Record<string, (f: Fields) => boolean> = {
   message: (f) => isId(f['id']) && isText(f['channel']),
   gap: (f) => isText(f['channel']) && isCursor(f['from']) && isCursor(f['to']),
   subscribed: (f) => isText(f['channel']) && isCursor(f['after']),
+  unsubscribed: (f) => isText(f['channel']) && isText(f['code']),
   reply: (f) => 'to' in f,
   beat: (f) => isCursor(f['id']),
   goaway: (f) => typeof f['after_ms'] === 'number',

@@ -29,7 +29,8 @@ test('a frame that is damaged or not complete is an error, whatever is wrong wit
   const bad = [
     '', '{', 'null', '[]', '7', '{}', '{"op":7}', '{"op":"message"}', '{"op":"message","id":"a-01","channel":"c"}', '{"op":"message","id":"a-1"}', '{"op":"beat"}',
     '{"op":"beat","id":"x"}', '{"op":"welcome","session":"s"}', '{"op":"welcome","session":"s","id":"a-1","channels":{"c":{"after":"?"}}}', '{"op":"gap","channel":"c","from":"0"}',
-    '{"op":"subscribed","channel":"c"}', '{"op":"goaway"}', '{"op":"error"}', '{"op":"reply"}', '{"op":"message","id":"a-1","channel":"c","data":"%","encoding":"base64"}',
+    '{"op":"subscribed","channel":"c"}', '{"op":"unsubscribed","channel":"c"}', '{"op":"unsubscribed","code":"forbidden"}',
+    '{"op":"goaway"}', '{"op":"error"}', '{"op":"reply"}', '{"op":"message","id":"a-1","channel":"c","data":"%","encoding":"base64"}',
   ];
   for (const text of bad) assert.throws(() => parseFrame(text), (e) => e instanceof FairleadError && e.code === 'bad_answer', text);
 });

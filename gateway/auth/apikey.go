@@ -21,6 +21,7 @@ type APIKey struct {
 	Name   string // for people, logs and metrics
 	Hash   string // as HashAPIKey makes it
 	Rights Rights
+	Manage []string // patterns of the channels that it may purge; `>` is also the right to revoke
 }
 
 // NewAPIKey makes a key of 256 random bits, which is shown once, to whoever is to use it.
@@ -61,7 +62,10 @@ func newAPIKeys(configured []APIKey) (apiKeys, error) {
 		if err := k.Rights.Check(); err != nil {
 			return nil, fmt.Errorf("auth: the rights of the API key %q: %w", k.Name, err)
 		}
-		keys[i] = hashedKey{[sha256.Size]byte(sum), &Grant{Rights: k.Rights, APIKey: k.Name}}
+		if err := checkPatterns("manage", k.Manage); err != nil {
+			return nil, fmt.Errorf("auth: the rights of the API key %q: %w", k.Name, err)
+		}
+		keys[i] = hashedKey{[sha256.Size]byte(sum), &Grant{Rights: k.Rights, Manage: k.Manage, APIKey: k.Name}}
 	}
 	return keys, nil
 }

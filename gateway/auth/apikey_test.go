@@ -14,12 +14,12 @@ func TestAPIKeys(t *testing.T) {
 	}
 	v := verifier(t, Options{APIKeys: []APIKey{
 		{Name: "shop", Hash: HashAPIKey(one), Rights: Rights{Publish: []string{"orders.>"}}},
-		{Name: "all", Hash: strings.ToUpper(HashAPIKey(two)), Rights: Everything()},
+		{Name: "all", Hash: strings.ToUpper(HashAPIKey(two)), Rights: Everything(), Manage: []string{"chat.>"}},
 	}})
 	if g := mustGrant(t, v, one); g.APIKey != "shop" || g.Subject != "" || !g.MayPublish("orders.1") || g.MayPublish("chat.1") || g.MaySubscribe("orders.1") {
 		t.Errorf("got %+v", g)
 	}
-	if g := mustGrant(t, v, two); g.APIKey != "all" || !g.MaySubscribe(">") {
+	if g := mustGrant(t, v, two); g.APIKey != "all" || !g.MaySubscribe(">") || !g.MayManage("chat.1") || g.MayManage(">") {
 		t.Errorf("got %+v", g)
 	}
 	for _, wrong := range []string{"fl_", one[:len(one)-1], one + "x", HashAPIKey(one), "fl_" + HashAPIKey(one), NewAPIKey(), " " + one} {

@@ -32,13 +32,20 @@ func (r Rights) Check() error {
 		name     string
 		patterns []string
 	}{{"subscribe", r.Subscribe}, {"publish", r.Publish}, {"presence", r.Presence}} {
-		if len(list.patterns) > MaxPatterns {
-			return protocol.Errorf(protocol.BadRequest, "%s has %d patterns: at most %d are allowed, and wildcards make few of many", list.name, len(list.patterns), MaxPatterns)
+		if err := checkPatterns(list.name, list.patterns); err != nil {
+			return err
 		}
-		for _, pattern := range list.patterns {
-			if err := protocol.CheckPattern(pattern); err != nil {
-				return protocol.Errorf(protocol.BadRequest, "%s: %s", list.name, protocol.ErrorFrom(err).Message)
-			}
+	}
+	return nil
+}
+
+func checkPatterns(name string, patterns []string) error {
+	if len(patterns) > MaxPatterns {
+		return protocol.Errorf(protocol.BadRequest, "%s has %d patterns: at most %d are allowed, and wildcards make few of many", name, len(patterns), MaxPatterns)
+	}
+	for _, pattern := range patterns {
+		if err := protocol.CheckPattern(pattern); err != nil {
+			return protocol.Errorf(protocol.BadRequest, "%s: %s", name, protocol.ErrorFrom(err).Message)
 		}
 	}
 	return nil
@@ -48,6 +55,7 @@ func (r Rights) Check() error {
 // is made, so that many may use it. A nil Grant allows nothing.
 type Grant struct {
 	Rights
+	Manage  []string  `json:"manage,omitempty"`  // an API key's: what may be purged
 	Subject string    `json:"sub,omitempty"`     // who: goes out as a message's `from`. Empty: nobody in particular
 	TokenID string    `json:"jti,omitempty"`     // the token's, if it has one
 	APIKey  string    `json:"api_key,omitempty"` // the name of the API key that it is from, if it is from one
@@ -68,6 +76,11 @@ func (g *Grant) MayPublish(channel string) bool {
 // MaySeePresence tells whether presence on every channel that pattern can match is granted.
 func (g *Grant) MaySeePresence(pattern string) bool {
 	return g != nil && covers(g.Presence, pattern)
+}
+
+// MayManage tells whether every channel that pattern can match may be purged.
+func (g *Grant) MayManage(pattern string) bool {
+	return g != nil && covers(g.Manage, pattern)
 }
 
 // Check reports that the grant has expired, or nil. It is for every use of a

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/go-chi/chi/v5/middleware"
+
+	"github.com/fairlead/fairlead/gateway/auth"
 )
 
 const forwardedFor = "X-Forwarded-For"
@@ -14,9 +16,24 @@ const forwardedFor = "X-Forwarded-For"
 // client is who sent a request. It is the key of every limit that is not a
 // session's or a channel's: what else tells clients apart comes in here.
 type client struct {
-	addr    netip.Addr // zero if there is none
-	proxied bool       // addr is a proxy's, and whose the client is is not known
-	ip      netip.Addr // what limits by address count it to; zero if they do not
+	addr    netip.Addr  // zero if there is none
+	proxied bool        // addr is a proxy's, and whose the client is is not known
+	ip      netip.Addr  // what limits by address count it to; zero if they do not
+	grant   *auth.Grant // who it is, and what it may do; nil while that is not known
+}
+
+// with is the client with a grant.
+func (c client) with(g *auth.Grant) client {
+	c.grant = g
+	return c
+}
+
+// sub is what limits by subject count the client to; "" if they do not.
+func (c client) sub() string {
+	if c.grant == nil {
+		return ""
+	}
+	return c.grant.Subject
 }
 
 // ip6Bits is how much of an IPv6 address is one client's: it has a whole /64 to choose from.
@@ -30,7 +47,7 @@ func (g *Gateway) clientOf(r *http.Request) client {
 	}
 	addr := peer.Addr().Unmap().WithZone("")
 	proxied := len(r.Header["Forwarded"]) > 0 || len(r.Header[forwardedFor]) > 0 // RFC 7239
-	if g.trusts(addr) {
+	if g.policy.Load().trusts(addr) {
 		if len(r.Header[forwardedFor]) == 0 {
 			return client{addr: addr} // the proxy itself, such as its health check
 		}
@@ -51,8 +68,8 @@ func (g *Gateway) clientOf(r *http.Request) client {
 	return client{addr: addr, proxied: proxied, ip: network.Addr()}
 }
 
-func (g *Gateway) trusts(addr netip.Addr) bool {
-	for _, network := range g.options.TrustedProxies {
+func (p *policy) trusts(addr netip.Addr) bool {
+	for _, network := range p.proxies {
 		if network.Contains(addr) {
 			return true
 		}
@@ -62,25 +79,22 @@ func (g *Gateway) trusts(addr netip.Addr) bool {
 
 // followProxies finds out whom trusted proxies name: the header is walked from
 // its right end, past those that are trusted themselves.
-func (g *Gateway) followProxies() func(http.Handler) http.Handler {
-	trusted := make([]string, len(g.options.TrustedProxies))
-	for i, network := range g.options.TrustedProxies {
+func (p *policy) followProxies(next http.Handler) http.Handler {
+	trusted := make([]string, len(p.proxies))
+	for i, network := range p.proxies {
 		trusted[i] = network.String()
 	}
-	walk := middleware.ClientIPFromXFF(trusted...)
-	if !g.options.Forwarded {
-		return walk
+	walked := middleware.ClientIPFromXFF(trusted...)(next)
+	if !p.forwarded {
+		return walked
 	}
-	return func(next http.Handler) http.Handler {
-		walked := walk(next)
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			delete(r.Header, forwardedFor) // the proxies let it through, whoever wrote it
-			if nodes := forwardedNodes(r.Header.Values("Forwarded")); len(nodes) > 0 {
-				r.Header[forwardedFor] = nodes
-			}
-			walked.ServeHTTP(w, r)
-		})
-	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		delete(r.Header, forwardedFor) // the proxies let it through, whoever wrote it
+		if nodes := forwardedNodes(r.Header.Values("Forwarded")); len(nodes) > 0 {
+			r.Header[forwardedFor] = nodes
+		}
+		walked.ServeHTTP(w, r)
+	})
 }
 
 // forwardedNodes are the addresses in the for parameters of Forwarded (RFC

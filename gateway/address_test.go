@@ -13,7 +13,9 @@ import (
 // clientBehind is whom a gateway with these trusted proxies takes for the sender of a request.
 func clientBehind(t *testing.T, o Options, peer string, headers ...string) (c client) {
 	t.Helper()
-	g := &Gateway{options: o}
+	p := &policy{proxies: o.TrustedProxies, forwarded: o.Forwarded}
+	g := new(Gateway)
+	g.policy.Store(p)
 	r := httptest.NewRequest("GET", "/", nil)
 	r.RemoteAddr = peer
 	for _, line := range headers {
@@ -22,7 +24,7 @@ func clientBehind(t *testing.T, o Options, peer string, headers ...string) (c cl
 	}
 	var handler http.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { c = g.clientOf(r) })
 	if len(o.TrustedProxies) > 0 {
-		handler = g.followProxies()(handler)
+		handler = p.followProxies(handler)
 	}
 	handler.ServeHTTP(httptest.NewRecorder(), r)
 	return c

@@ -24,18 +24,22 @@ const pressedStall = 5 * time.Second
 // touched by it: over a limit the new is refused, with the time after which to
 // ask again, and counted. Its methods may be called concurrently.
 type admission struct {
-	limits  Limits
+	limits  atomic.Pointer[Limits]
 	refused *prometheus.CounterVec
 
 	attached     atomic.Int64
-	attachedOf   *tally
-	readsOf      *tally
+	attachedOf   *tally[netip.Addr]
+	attachedAs   *tally[string] // by subject
+	readsOf      *tally[netip.Addr]
 	attaches     *buckets[struct{}]
 	attachesOf   *buckets[netip.Addr]
 	commands     *buckets[string] // by session
 	commandsOf   *buckets[netip.Addr]
 	publishes    *buckets[string] // by channel
 	publishBytes *buckets[string]
+	guesses      *buckets[netip.Addr]
+	publishesAs  *buckets[string] // by subject
+	publishedAs  *buckets[string] // bytes
 
 	pending  atomic.Int64 // bytes that wait to be written
 	relieved atomic.Int64 // when relieve was called last, in nanoseconds of the Unix epoch
@@ -43,18 +47,40 @@ type admission struct {
 }
 
 func newAdmission(l Limits, m *metrics) *admission {
-	return &admission{
-		limits:       l,
+	d := &admission{
 		refused:      m.refused,
-		attachedOf:   newTally(l.AttachmentsPerIP),
-		readsOf:      newTally(l.ReadsPerIP),
-		attaches:     newBuckets[struct{}](l.Attaches),
-		attachesOf:   newBuckets[netip.Addr](l.AttachesPerIP),
-		commands:     newBuckets[string](l.Commands),
-		commandsOf:   newBuckets[netip.Addr](l.CommandsPerIP),
-		publishes:    newBuckets[string](l.Publishes),
-		publishBytes: newBuckets[string](l.PublishBytes),
+		attachedOf:   newTally[netip.Addr](),
+		attachedAs:   newTally[string](),
+		readsOf:      newTally[netip.Addr](),
+		attaches:     newBuckets[struct{}](),
+		attachesOf:   newBuckets[netip.Addr](),
+		commands:     newBuckets[string](),
+		commandsOf:   newBuckets[netip.Addr](),
+		publishes:    newBuckets[string](),
+		publishBytes: newBuckets[string](),
+		guesses:      newBuckets[netip.Addr](),
+		publishesAs:  newBuckets[string](),
+		publishedAs:  newBuckets[string](),
 	}
+	d.setLimits(l)
+	return d
+}
+
+// setLimits puts other limits in force. What has been taken stays.
+func (d *admission) setLimits(l Limits) {
+	d.limits.Store(&l)
+	d.attachedOf.setMost(l.AttachmentsPerIP)
+	d.attachedAs.setMost(l.AttachmentsPerSub)
+	d.readsOf.setMost(l.ReadsPerIP)
+	d.attaches.setRate(l.Attaches)
+	d.attachesOf.setRate(l.AttachesPerIP)
+	d.commands.setRate(l.Commands)
+	d.commandsOf.setRate(l.CommandsPerIP)
+	d.publishes.setRate(l.Publishes)
+	d.publishBytes.setRate(l.PublishBytes)
+	d.guesses.setRate(l.GuessesPerIP)
+	d.publishesAs.setRate(l.PublishesPerSub)
+	d.publishedAs.setRate(l.PublishBytesPerSub)
 }
 
 // refuse counts a refusal and makes its error.
@@ -70,19 +96,29 @@ func (d *admission) attach(c client) error {
 	if err := d.room(); err != nil {
 		return err
 	}
-	if n := d.attached.Add(1); d.limits.Attachments >= 0 && n > int64(d.limits.Attachments) {
+	most := d.limits.Load().Attachments
+	if n := d.attached.Add(1); most >= 0 && n > int64(most) {
 		d.attached.Add(-1)
-		return d.refuse("attachments", protocol.Unavailable, fullWait, "all %d places of this server are taken: try again later, or another server", d.limits.Attachments)
+		return d.refuse("attachments", protocol.Unavailable, fullWait, "all %d places of this server are taken: try again later, or another server", most)
 	}
 	if !d.attachedOf.enter(c.ip) {
 		d.attached.Add(-1)
-		return d.refuse("attachments_per_ip", protocol.RateLimited, fullWait, "your address has %d attachments, as many as it may: end some", d.limits.AttachmentsPerIP)
+		return d.refuse("attachments_per_ip", protocol.RateLimited, fullWait, "your address has %d attachments, as many as it may: end some", d.limits.Load().AttachmentsPerIP)
 	}
 	return nil
 }
 
-// leave gives back what attach took.
-func (d *admission) leave(c client) {
+// attachAs takes a place of those that the subject, which may be empty, has. The caller calls leave.
+func (d *admission) attachAs(subject string) error {
+	if !d.attachedAs.enter(subject) {
+		return d.refuse("attachments_per_sub", protocol.RateLimited, fullWait, "you have %d attachments, as many as you may: end some", d.limits.Load().AttachmentsPerSub)
+	}
+	return nil
+}
+
+// leave gives back what attach took, and attachAs, if the subject is not empty.
+func (d *admission) leave(c client, subject string) {
+	d.attachedAs.leave(subject)
 	d.attachedOf.leave(c.ip)
 	d.attached.Add(-1)
 }
@@ -92,11 +128,11 @@ func (d *admission) begin(c client) error {
 	now := time.Now()
 	if c.ip.IsValid() {
 		if wait := d.attachesOf.take(c.ip, 1, now); wait > 0 {
-			return d.refuse("attaches_per_ip", protocol.RateLimited, wait, "your address attaches more than %d times a second: wait", d.limits.AttachesPerIP)
+			return d.refuse("attaches_per_ip", protocol.RateLimited, wait, "your address attaches more than %d times a second: wait", d.limits.Load().AttachesPerIP)
 		}
 	}
 	if wait := d.attaches.take(struct{}{}, 1, now); wait > 0 {
-		return d.refuse("attaches", protocol.Unavailable, wait, "more than %d clients attach in a second: wait", d.limits.Attaches)
+		return d.refuse("attaches", protocol.Unavailable, wait, "more than %d clients attach in a second: wait", d.limits.Load().Attaches)
 	}
 	return nil
 }
@@ -106,7 +142,7 @@ func (d *admission) command(c client, session string) error {
 	now := time.Now()
 	if session != "" {
 		if wait := d.commands.take(session, 1, now); wait > 0 {
-			return d.refuse("commands", protocol.RateLimited, wait, "the session sends more than %d commands a second: wait", d.limits.Commands)
+			return d.refuse("commands", protocol.RateLimited, wait, "the session sends more than %d commands a second: wait", d.limits.Load().Commands)
 		}
 	}
 	return d.commandsAt(c, 1, now)
@@ -120,26 +156,52 @@ func (d *admission) commandsAt(c client, n int, now time.Time) error {
 		return nil
 	}
 	if wait := d.commandsOf.take(c.ip, n, now); wait > 0 {
-		return d.refuse("commands_per_ip", protocol.RateLimited, wait, "your address sends more than %d commands a second: wait", d.limits.CommandsPerIP)
+		return d.refuse("commands_per_ip", protocol.RateLimited, wait, "your address sends more than %d commands a second: wait", d.limits.Load().CommandsPerIP)
 	}
 	return nil
 }
 
-// publish takes n messages to a channel, of so many bytes in all.
-func (d *admission) publish(channel string, n, bytes int) error {
+// listen reports that c has shown too much that is no good, or nil.
+func (d *admission) listen(c client) error {
+	if !c.ip.IsValid() {
+		return nil
+	}
+	if wait := d.guesses.wait(c.ip, 1, time.Now()); wait > 0 {
+		return d.refuse("guesses_per_ip", protocol.RateLimited, wait, "your address shows more than %d bad tokens a second: wait", d.limits.Load().GuessesPerIP)
+	}
+	return nil
+}
+
+// guessed counts that c has shown something that is no good.
+func (d *admission) guessed(c client) {
+	if c.ip.IsValid() {
+		d.guesses.take(c.ip, 1, time.Now())
+	}
+}
+
+// publish takes n messages of c to a channel, of so many bytes in all.
+func (d *admission) publish(c client, channel string, n, bytes int) error {
 	now := time.Now()
+	if sub := c.sub(); sub != "" {
+		if wait := d.publishesAs.take(sub, n, now); wait > 0 {
+			return d.refuse("publishes_per_sub", protocol.RateLimited, wait, "you publish more than %d messages a second: wait", d.limits.Load().PublishesPerSub)
+		}
+		if wait := d.publishedAs.take(sub, bytes, now); wait > 0 {
+			return d.refuse("publish_bytes_per_sub", protocol.RateLimited, wait, "you publish more than %d bytes a second: wait", d.limits.Load().PublishBytesPerSub)
+		}
+	}
 	if wait := d.publishes.take(channel, n, now); wait > 0 {
-		return d.refuse("publishes", protocol.RateLimited, wait, "the channel gets more than %d messages a second: wait", d.limits.Publishes)
+		return d.refuse("publishes", protocol.RateLimited, wait, "the channel gets more than %d messages a second: wait", d.limits.Load().Publishes)
 	}
 	if wait := d.publishBytes.take(channel, bytes, now); wait > 0 {
-		return d.refuse("publish_bytes", protocol.RateLimited, wait, "the channel gets more than %d bytes a second: wait", d.limits.PublishBytes)
+		return d.refuse("publish_bytes", protocol.RateLimited, wait, "the channel gets more than %d bytes a second: wait", d.limits.Load().PublishBytes)
 	}
 	return nil
 }
 
 // fanout reports that a message of so many bytes to n channels takes too much of the log, or nil.
 func (d *admission) fanout(bytes, n int) error {
-	if most := d.limits.Fanout; most >= 0 && bytes > most/n {
+	if most := d.limits.Load().Fanout; most >= 0 && bytes > most/n {
 		return d.refuse("fanout", protocol.TooLarge, 0, "%d bytes to %d channels are over the limit of %d bytes in all: name fewer channels in one request", bytes, n, most)
 	}
 	return nil
@@ -151,7 +213,7 @@ func (d *admission) read(c client) (done func(), err error) {
 		return nil, err
 	}
 	if !d.readsOf.enter(c.ip) {
-		return nil, d.refuse("reads_per_ip", protocol.RateLimited, busyWait, "%d pages are being read for your address, as many as may be at a time: wait", d.limits.ReadsPerIP)
+		return nil, d.refuse("reads_per_ip", protocol.RateLimited, busyWait, "%d pages are being read for your address, as many as may be at a time: wait", d.limits.Load().ReadsPerIP)
 	}
 	return func() { d.readsOf.leave(c.ip) }, nil
 }
@@ -169,7 +231,8 @@ func (d *admission) letGo(bytes int) { d.pending.Add(-int64(bytes)) }
 
 // pressed tells whether more waits to be written than may.
 func (d *admission) pressed() bool {
-	return d.limits.Pending >= 0 && d.pending.Load() > int64(d.limits.Pending)
+	most := d.limits.Load().Pending
+	return most >= 0 && d.pending.Load() > int64(most)
 }
 
 // room reports that nothing may be taken that there would have to be written more for, or nil.

@@ -1,12 +1,14 @@
 package gateway
 
 import (
+	"context"
 	"crypto/rand"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 
+	"github.com/fairlead/fairlead/gateway/auth"
 	"github.com/fairlead/fairlead/protocol"
 )
 
@@ -17,6 +19,7 @@ func (g *Gateway) handleAttach(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	at := &place{g: g, from: from}
+	shown := credentialOf(r)
 	defer at.leave()
 	upgrade := strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 	hello, err := g.helloOf(w, r)
@@ -31,12 +34,17 @@ func (g *Gateway) handleAttach(w http.ResponseWriter, r *http.Request) error {
 	if err := g.admitHello(from, transport, hello); err != nil {
 		return err
 	}
-	switch transport {
-	case protocol.WebSocket:
+	if transport == protocol.WebSocket {
 		if len(hello.Channels) == 0 {
 			hello = nil // it is the first frame
 		}
-		return g.serveWebSocket(w, r, at, hello)
+		return g.serveWebSocket(w, r, at, shown, hello)
+	}
+	from, err = g.recognizeHello(r.Context(), at, shown, hello)
+	if err != nil {
+		return err
+	}
+	switch transport {
 	case protocol.SSE:
 		return g.serveStream(w, r, overSSE, from, hello)
 	case protocol.Stream:
@@ -44,6 +52,19 @@ func (g *Gateway) handleAttach(w http.ResponseWriter, r *http.Request) error {
 	default:
 		return g.servePoll(w, r, from, hello)
 	}
+}
+
+// recognizeHello is who attaches, with the grant, and gives them a place among those of their own.
+func (g *Gateway) recognizeHello(ctx context.Context, at *place, shown credential, hello *protocol.Hello) (client, error) {
+	if err := protocol.CheckSession(hello.Session); err != nil {
+		return at.from, err
+	}
+	grant, err := g.identify(ctx, at.from, shown.or(hello.Token), hello.Session)
+	if err != nil {
+		return at.from, err
+	}
+	hello.Token = "" // not to be kept
+	return at.from.with(grant), at.admit(grant)
 }
 
 // admitHello takes a new attachment, or a poll that goes on as a command of its session.
@@ -59,27 +80,37 @@ func (g *Gateway) admitHello(from client, t protocol.Transport, hello *protocol.
 type place struct {
 	g     *Gateway
 	from  client
+	sub   string // whose place it is, too; "" for nobody's
 	empty bool
+}
+
+// admit makes it a place of the grant's subject as well, if that may have one more.
+func (p *place) admit(grant *auth.Grant) error {
+	if err := p.g.admission.attachAs(grant.Subject); err != nil {
+		return err
+	}
+	p.sub = grant.Subject
+	return nil
 }
 
 // leave gives the place back, once.
 func (p *place) leave() {
 	if !p.empty {
 		p.empty = true
-		p.g.admission.leave(p.from)
+		p.g.admission.leave(p.from, p.sub)
 	}
 }
 
 // hand returns the place for another to leave.
 func (p *place) hand() *place {
 	p.empty = true
-	return &place{g: p.g, from: p.from}
+	return &place{g: p.g, from: p.from, sub: p.sub}
 }
 
 // helloOf is the hello in the request: a POST's body, or a GET's query and Last-Event-ID.
 func (g *Gateway) helloOf(w http.ResponseWriter, r *http.Request) (*protocol.Hello, error) {
 	if r.Method == http.MethodPost {
-		body, err := g.readBody(w, r, g.options.Limits.Frame)
+		body, err := g.readBody(w, r, g.limits().Frame)
 		if err != nil {
 			return nil, err
 		}
@@ -103,18 +134,13 @@ func queryOf(r *http.Request) (url.Values, error) {
 
 // checkHello reports what is wrong with the hello, or nil.
 func (g *Gateway) checkHello(h *protocol.Hello) error {
-	if len(h.Channels) > g.options.Limits.Channels {
+	if len(h.Channels) > g.limits().Channels {
 		g.metrics.refused.WithLabelValues("channels").Inc()
 	}
-	return h.Check(g.options.Limits.Channels)
+	return h.Check(g.limits().Channels)
 }
 
 func helloFromQuery(q url.Values, lastEventID string) (*protocol.Hello, error) {
-	for _, name := range []string{"token", "access_token", "jwt", "authorization"} {
-		if q.Has(name) {
-			return nil, protocol.Errorf(protocol.BadRequest, "%s does not belong into a URL, where logs and proxies keep it", name)
-		}
-	}
 	h := &protocol.Hello{Session: q.Get("session"), Channels: map[string]protocol.Start{}}
 	start, err := startFromQuery(q, lastEventID)
 	if err != nil {

@@ -5,9 +5,11 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/gateway/auth"
 	"github.com/fairlead/fairlead/protocol"
 )
 
@@ -37,6 +39,7 @@ type attachment struct {
 	id      string
 	session string
 	reader  *broker.Reader
+	grant   atomic.Pointer[auth.Grant] // what it may do now
 	beat    time.Duration
 	since   time.Time
 	wakes   chan struct{} // of capacity 1: fill has something to do
@@ -97,8 +100,8 @@ func (s *scratch) free() {
 }
 
 // attach makes an attachment from a hello, subscribes it, and owes it its
-// welcome. net is the hint of the client's network. The caller must detach it.
-func (g *Gateway) attach(ctx context.Context, m *medium, hello *protocol.Hello, net string) (*attachment, error) {
+// welcome. The caller must detach it.
+func (g *Gateway) attach(ctx context.Context, m *medium, hello *protocol.Hello, from client) (*attachment, error) {
 	if err := g.checkHello(hello); err != nil {
 		return nil, err
 	}
@@ -114,15 +117,16 @@ func (g *Gateway) attach(ctx context.Context, m *medium, hello *protocol.Hello, 
 		wakes:   make(chan struct{}, 1),
 	}
 	a.room.L = &a.mu
+	a.grant.Store(from.grant)
 	a.reader = g.broker.NewReader(a.wake)
-	a.reader.SetLimit(g.options.Limits.Channels)
-	welcome, err := g.subscribeAll(ctx, a.reader, hello)
+	a.reader.SetLimit(g.limits().Channels)
+	welcome, refused, err := g.subscribeAll(ctx, a.reader, hello, from.grant)
 	if err != nil {
 		a.reader.Close()
 		return nil, err
 	}
 	welcome.Session, welcome.Attachment, welcome.Transport = a.session, a.id, a.transport
-	welcome.Beat, welcome.Net = a.beat.Milliseconds(), net
+	welcome.Beat, welcome.Net = a.beat.Milliseconds(), g.netOf(from)
 	if err := g.register(a); err != nil {
 		a.reader.Close()
 		return nil, err
@@ -132,6 +136,10 @@ func (g *Gateway) attach(ctx context.Context, m *medium, hello *protocol.Hello, 
 		a.owe(owed{raw: m.prelude}) // in one write with the welcome, and with messages that are there
 	}
 	a.owe(owed{wire: welcome.Wire()})
+	for _, frame := range refused {
+		a.owe(owed{wire: frame})
+	}
+	a.regrant() // what has changed before it was registered
 	return a, nil
 }
 
@@ -146,22 +154,31 @@ func (a *attachment) detach() {
 	a.g.unregister(a)
 }
 
-// subscribeAll subscribes reader to what the hello asks for, and begins a welcome.
-func (g *Gateway) subscribeAll(ctx context.Context, reader *broker.Reader, hello *protocol.Hello) (*protocol.Welcome, error) {
-	w := &protocol.Welcome{
+// subscribeAll subscribes reader to what the hello asks for, as far as the grant
+// covers it, and begins a welcome. The frames in refused tell of the rest.
+func (g *Gateway) subscribeAll(ctx context.Context, reader *broker.Reader, hello *protocol.Hello, grant *auth.Grant) (w *protocol.Welcome, refused []protocol.Wire, err error) {
+	w = &protocol.Welcome{
 		ID:         g.broker.Head(),
 		Transports: protocol.Transports(),
-		Limits:     g.options.Limits.told(),
+		Limits:     g.limits().told(),
+		ExpiresIn:  expiresIn(grant),
 		Channels:   make(map[string]protocol.After, len(hello.Channels)),
 	}
 	for name, start := range hello.Channels {
+		if err := maySubscribe(grant, name); err != nil {
+			if len(refused) == len(hello.Channels)-1 {
+				return nil, nil, err // nothing is left to be served
+			}
+			refused = append(refused, protocol.Unsubscribed(name, protocol.ErrorFrom(err)))
+			continue
+		}
 		at, err := reader.Subscribe(ctx, name, start)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		w.Channels[name] = protocol.After{After: at}
 	}
-	return w, nil
+	return w, refused, nil
 }
 
 // wake makes the transport's goroutine call fill. It does not block.
@@ -233,6 +250,9 @@ func (a *attachment) goAway(reason string) {
 // wants to be called again even if nobody wakes it; or the ending, if s.buf
 // holds the last that is to be sent. Only the transport's goroutine calls it.
 func (a *attachment) fill(s *scratch, now time.Time) (next time.Time, end *ending) {
+	if over := a.over(); !over.IsZero() && !now.Before(over) {
+		a.fail(a.grant.Load().Check(now))
+	}
 	end = a.payOwed(s, now)
 	if !a.proved && now.Sub(a.since) >= proofDelay {
 		a.proved = true
@@ -256,10 +276,19 @@ func (a *attachment) fill(s *scratch, now time.Time) (next time.Time, end *endin
 		s.buf = a.encode(s.buf, protocol.Beat(a.reader.Watermark()))
 		a.beatAt = now.Add(a.beat)
 	}
+	return a.next(), nil
+}
+
+// next is when there will be something to do even if nobody wakes it.
+func (a *attachment) next() time.Time {
+	next := a.beatAt
 	if !a.proved {
-		return a.since.Add(proofDelay), nil
+		next = a.since.Add(proofDelay)
 	}
-	return a.beatAt, nil
+	if over := a.over(); !over.IsZero() && over.Before(next) {
+		next = over
+	}
+	return next
 }
 
 // beatNow makes a beat due. One that is asked for many times before it is written is one.

@@ -12,7 +12,7 @@ import (
 func TestABucketIsRightAboutWhenToComeBack(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		for _, perSecond := range []int{1, 3, 7, 1000, 64 << 20} {
-			b := newBuckets[string](perSecond)
+			b := filling[string](perSecond)
 			take := func(n int) time.Duration { return b.take("a", n, time.Now()) }
 			if wait := take(perSecond * burstSeconds); wait != 0 {
 				t.Errorf("%d a second: a full bucket asks for %v", perSecond, wait)
@@ -40,7 +40,7 @@ func TestABucketIsRightAboutWhenToComeBack(t *testing.T) {
 
 func TestMoreThanABucketHoldsCostsAWholeOne(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		b := newBuckets[string](10)
+		b := filling[string](10)
 		if wait := b.take("a", 1000, time.Now()); wait != 0 {
 			t.Errorf("it will never be had: %v", wait)
 		}
@@ -55,7 +55,7 @@ func TestMoreThanABucketHoldsCostsAWholeOne(t *testing.T) {
 
 func TestIdleBucketsAreForgottenAndBusyOnesAreNot(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		b := newBuckets[int](1)
+		b := filling[int](1)
 		for i := range 1000 {
 			b.take(i, 1, time.Now())
 		}
@@ -105,7 +105,7 @@ func BenchmarkLimitPublish(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		i = (i + 1) % len(names)
-		if err := d.publish(names[i], 1, 100); err != nil {
+		if err := d.publish(client{}, names[i], 1, 100); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -122,7 +122,14 @@ func benchAdmission(n int) (d *admission, names []string, addrs []netip.Addr) {
 	}
 	for i := range n {
 		_ = d.command(client{ip: addrs[i]}, names[i])
-		_ = d.publish(names[i], 1, 1)
+		_ = d.publish(client{}, names[i], 1, 1)
 	}
 	return d, names, addrs
+}
+
+// filling are buckets that fill at so many a second.
+func filling[K comparable](perSecond int) *buckets[K] {
+	b := newBuckets[K]()
+	b.setRate(perSecond)
+	return b
 }

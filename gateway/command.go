@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/gateway/auth"
 	"github.com/fairlead/fairlead/protocol"
 )
 
@@ -18,6 +19,7 @@ type caller struct {
 	session      string
 	attachment   *attachment // the one that the command came over, or was meant for; nil if it is not here
 	attachmentID string      // what a request said
+	renewal      *auth.Grant // what the command auth is about, if another node has verified it
 }
 
 // own tells whether the command came over its attachment.
@@ -62,7 +64,7 @@ func (g *Gateway) admitCommand(from caller, c *protocol.Command) error {
 func (g *Gateway) run(ctx context.Context, from caller, c *protocol.Command, frame []byte) (any, error) {
 	switch c.Op {
 	case protocol.OpPublish:
-		return g.publish(ctx, c.Channel, &c.Publication)
+		return g.publish(ctx, from.from, c.Channel, &c.Publication)
 	case protocol.OpHistory:
 		return g.history(ctx, from.from, c.Channel, c.Range())
 	case protocol.OpPing:
@@ -74,24 +76,21 @@ func (g *Gateway) run(ctx context.Context, from caller, c *protocol.Command, fra
 
 // runAttached carries out a command that is about an attachment, wherever that lives.
 func (g *Gateway) runAttached(ctx context.Context, from caller, c *protocol.Command, frame []byte) (any, error) {
+	if c.Op == protocol.OpAuth && from.renewal == nil {
+		var err error
+		if from.renewal, err = g.renewalOf(ctx, from, c.Token); err != nil {
+			return nil, err
+		}
+	}
 	a := from.attachment
 	if a == nil {
-		return g.elsewhere(ctx, from, frame)
+		return g.elsewhere(ctx, from, c, frame)
 	}
 	switch c.Op {
 	case protocol.OpSubscribe:
-		if err := g.admission.room(); err != nil {
-			return nil, err
-		}
-		at, err := a.reader.SubscribeAnnounced(ctx, c.Channel, c.Start)
-		if err != nil {
-			if protocol.ErrorFrom(err).Code == protocol.RateLimited {
-				g.metrics.refused.WithLabelValues("channels").Inc()
-			}
-			return nil, err
-		}
-		a.wake()
-		return protocol.After{After: at}, nil
+		return a.subscribe(ctx, c.Channel, c.Start)
+	case protocol.OpAuth:
+		return a.renew(from.renewal)
 	case protocol.OpUnsubscribe:
 		a.reader.Unsubscribe(c.Channel)
 		return nil, nil
@@ -117,12 +116,12 @@ func (g *Gateway) ping() any {
 }
 
 // publish stores a client's or an origin's message.
-func (g *Gateway) publish(ctx context.Context, channel string, p *protocol.Publication) (broker.Receipt, error) {
+func (g *Gateway) publish(ctx context.Context, from client, channel string, p *protocol.Publication) (broker.Receipt, error) {
 	publication, err := publicationOf(channel, p)
 	if err != nil {
 		return broker.Receipt{}, err
 	}
-	return g.store(ctx, publication)
+	return g.store(ctx, from, publication)
 }
 
 func publicationOf(channel string, p *protocol.Publication) (broker.Publication, error) {
@@ -131,10 +130,15 @@ func publicationOf(channel string, p *protocol.Publication) (broker.Publication,
 }
 
 // store stores one message, whether or not its publisher stays for the answer.
-func (g *Gateway) store(ctx context.Context, p broker.Publication) (broker.Receipt, error) {
-	if err := g.admission.publish(p.Channel, 1, len(p.Payload)); err != nil {
+// Whatever p says, it is from whom the grant names.
+func (g *Gateway) store(ctx context.Context, from client, p broker.Publication) (broker.Receipt, error) {
+	if err := mayPublish(from.grant, p.Channel); err != nil {
 		return broker.Receipt{}, err
 	}
+	if err := g.admission.publish(from, p.Channel, 1, len(p.Payload)); err != nil {
+		return broker.Receipt{}, err
+	}
+	p.From = from.sub()
 	began := time.Now()
 	receipt, err := g.broker.Publish(context.WithoutCancel(ctx), p)
 	if err == nil {
@@ -146,7 +150,7 @@ func (g *Gateway) store(ctx context.Context, p broker.Publication) (broker.Recei
 
 // handleCommands is POST /v1/commands (PROTOCOL.md 4.1).
 func (g *Gateway) handleCommands(w http.ResponseWriter, r *http.Request) error {
-	body, err := g.readBody(w, r, g.options.Limits.Batch)
+	body, err := g.readBody(w, r, g.limits().Batch)
 	if err != nil {
 		return err
 	}
@@ -154,10 +158,14 @@ func (g *Gateway) handleCommands(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	from := caller{from: g.clientOf(r), session: request.Session, attachmentID: request.Attachment, attachment: g.attached(request.Session, request.Attachment)}
+	who := g.clientOf(r)
+	if who.grant, err = g.identify(r.Context(), who, credentialOf(r).or(request.Token), request.Session); err != nil {
+		return err
+	}
+	from := caller{from: who, session: request.Session, attachmentID: request.Attachment, attachment: g.attached(request.Session, request.Attachment, who.sub())}
 	replies, size := make([]rawFrame, 0, len(request.Commands)), 0
 	for _, frame := range request.Commands {
-		reply := g.executeWithin(r.Context(), from, frame, g.options.Limits.Batch-size)
+		reply := g.executeWithin(r.Context(), from, frame, g.limits().Batch-size)
 		replies = append(replies, reply.Wire().JSON())
 		size += len(replies[len(replies)-1])
 	}
@@ -168,23 +176,24 @@ func (g *Gateway) handleCommands(w http.ResponseWriter, r *http.Request) error {
 
 // executeWithin is execute for one command of several, with so much room left for their replies.
 func (g *Gateway) executeWithin(ctx context.Context, from caller, frame []byte, room int) *protocol.Reply {
-	limit := g.options.Limits.Frame
+	limit := g.limits().Frame
 	switch {
 	case len(frame) > limit:
 		g.metrics.refused.WithLabelValues("frame").Inc()
 		return &protocol.Reply{Err: protocol.Errorf(protocol.TooLarge, "the command is over the limit of %d bytes", limit)}
 	case room <= 0:
 		g.metrics.refused.WithLabelValues("replies").Inc()
-		return &protocol.Reply{Err: protocol.Errorf(protocol.TooLarge, "the replies of this request are over the limit of %d bytes: send this command in another", g.options.Limits.Batch)}
+		return &protocol.Reply{Err: protocol.Errorf(protocol.TooLarge, "the replies of this request are over the limit of %d bytes: send this command in another", g.limits().Batch)}
 	default:
 		return g.execute(ctx, from, frame)
 	}
 }
 
 // attached is the attachment of this node with that id, if it is the session's
-// and has not ended: one that has may still wait for its peer to close.
-func (g *Gateway) attached(session, id string) *attachment {
-	if a := g.attachment(id); a != nil && a.session == session && !a.ended() {
+// and the subject's, and has not ended: one that has may still wait for its peer
+// to close.
+func (g *Gateway) attached(session, id, subject string) *attachment {
+	if a := g.attachment(id); a != nil && a.session == session && a.grant.Load().Subject == subject && !a.ended() {
 		return a
 	}
 	return nil
@@ -194,11 +203,13 @@ func (g *Gateway) attached(session, id string) *attachment {
 type relayedCommand struct {
 	Session    string          `json:"session"`
 	Attachment string          `json:"attachment"`
+	Subject    string          `json:"sub"` // who asks
+	Renewal    *auth.Grant     `json:"renewal,omitempty"`
 	Frame      json.RawMessage `json:"frame"`
 }
 
 // elsewhere carries a command to the node that has the attachment.
-func (g *Gateway) elsewhere(ctx context.Context, from caller, frame []byte) (any, error) {
+func (g *Gateway) elsewhere(ctx context.Context, from caller, c *protocol.Command, frame []byte) (any, error) {
 	if from.attachmentID == "" {
 		return nil, protocol.Errorf(protocol.BadRequest, "this command is about an attachment: name it, as its welcome did")
 	}
@@ -206,7 +217,17 @@ func (g *Gateway) elsewhere(ctx context.Context, from caller, frame []byte) (any
 	if node == g.broker.Node() {
 		return nil, errGone()
 	}
-	request, err := json.Marshal(relayedCommand{from.session, from.attachmentID, frame})
+	if c.Op == protocol.OpAuth { // the token goes no further
+		bare := struct {
+			Op  string          `json:"op"`
+			CID json.RawMessage `json:"cid,omitempty"`
+		}{c.Op, c.CID}
+		var err error
+		if frame, err = json.Marshal(bare); err != nil {
+			return nil, err
+		}
+	}
+	request, err := json.Marshal(relayedCommand{from.session, from.attachmentID, from.from.sub(), from.renewal, frame})
 	if err != nil {
 		return nil, err
 	}
@@ -223,8 +244,9 @@ func (g *Gateway) relayed(ctx context.Context, request []byte) []byte {
 	reply := &protocol.Reply{Err: errGone()}
 	if err := json.Unmarshal(request, &c); err != nil {
 		reply.Err = protocol.ErrorFrom(err)
-	} else if a := g.attached(c.Session, c.Attachment); a != nil {
-		reply = g.execute(ctx, caller{relayed: true, session: c.Session, attachmentID: c.Attachment, attachment: a}, c.Frame)
+	} else if a := g.attached(c.Session, c.Attachment, c.Subject); a != nil {
+		from := caller{from: client{grant: a.grant.Load()}, relayed: true, session: c.Session, attachmentID: c.Attachment, attachment: a, renewal: c.Renewal}
+		reply = g.execute(ctx, from, c.Frame)
 	}
 	return reply.Wire().JSON()
 }

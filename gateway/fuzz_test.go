@@ -102,7 +102,7 @@ func FuzzWebSocket(f *testing.F) {
 		go func() { // ends with the connection, which this test waits for
 			defer close(done)
 			defer func() { _ = far.Close() }()
-			c := &webSocket{g: w.g, conn: far, read: far, stall: func() time.Duration { return time.Second }}
+			c := &webSocket{g: w.g, conn: far, read: far, place: &place{g: w.g}, stall: func() time.Duration { return time.Second }}
 			c.serve(nil)
 		}()
 		read := make(chan struct{})

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/gateway/auth"
 	"github.com/fairlead/fairlead/protocol"
 )
 
@@ -30,6 +31,17 @@ type Options struct {
 	Logger      *slog.Logger // slog.Default()
 	Version     string       // shown in metrics
 
+	// Auth tells what tokens and API keys grant: nil leaves the gateway open, to
+	// everybody and for everything. It is closed by whoever made it.
+	Auth  *auth.Verifier
+	Grace time.Duration // that an attachment goes on after its grant has ended: 10 s
+	// Origins are the pages that may use the gateway beside those that it serves,
+	// such as https://app.example.com, https://*.example.com or *: none.
+	Origins []string
+	// LocalOnly is set to answer only requests for this machine by a name of its
+	// own: a page elsewhere could have its name lead here (DNS rebinding).
+	LocalOnly bool
+
 	// TrustedProxies are whose word counts for where a request comes from: none.
 	TrustedProxies []netip.Prefix
 	// Forwarded is set if the trusted proxies tell that by Forwarded (RFC 7239) and not by X-Forwarded-For.
@@ -39,6 +51,7 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	o.Beat = cmp.Or(o.Beat, 15*time.Second)
 	o.DrainWindow = cmp.Or(o.DrainWindow, 5*time.Second)
+	o.Grace = cmp.Or(o.Grace, 10*time.Second)
 	o.Logger = cmp.Or(o.Logger, slog.Default())
 	o.Limits = o.Limits.withDefaults()
 	return o
@@ -56,7 +69,10 @@ type Gateway struct {
 	options   Options
 	log       *slog.Logger
 	metrics   *metrics
-	handler   http.Handler
+	router    http.Handler
+	policy    atomic.Pointer[policy]
+	grace     atomic.Int64 // Options.Grace, in nanoseconds
+	access    *access
 	netKey    []byte // of the hints in welcomes
 	admission *admission
 
@@ -78,17 +94,23 @@ func New(b *broker.Broker, o Options) (*Gateway, error) {
 		netKey:      []byte("fairlead net " + b.Identity()),
 		drain:       make(chan struct{}),
 		attachments: make(map[string]*attachment),
+		access:      newAccess(),
 	}
 	g.log = g.options.Logger
 	g.metrics = newMetrics(g)
 	g.admission = newAdmission(g.options.Limits, g.metrics)
 	g.admission.relieve = g.cutStuck
-	g.handler = g.routes()
+	g.router = g.routes()
+	if err := g.Reload(o); err != nil {
+		return nil, err
+	}
 	return g, b.Relay(g.relayed)
 }
 
 // Handler serves everything that PROTOCOL.md names, and the demo page.
-func (g *Gateway) Handler() http.Handler { return g.handler }
+func (g *Gateway) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.policy.Load().entry.ServeHTTP(w, r) })
+}
 
 // beat is the interval that a client that asked for so many milliseconds gets.
 func (g *Gateway) beat(asked int64) time.Duration {
@@ -137,11 +159,8 @@ func (g *Gateway) unregister(a *attachment) {
 // cutStuck cuts off the clients that hold what is to be written to them and
 // have taken too little of it for pressedStall.
 func (g *Gateway) cutStuck() {
-	g.mu.Lock()
-	all := slices.Collect(maps.Values(g.attachments))
-	g.mu.Unlock()
 	before := time.Now().Add(-pressedStall)
-	for _, a := range all {
+	for _, a := range g.all() {
 		if a.cutIfStuck(before) {
 			g.metrics.refused.WithLabelValues("pending").Inc()
 		}
@@ -151,9 +170,16 @@ func (g *Gateway) cutStuck() {
 // stall is how long a client may take nothing of what is written now.
 func (g *Gateway) stall() time.Duration {
 	if g.admission.pressed() {
-		return min(g.options.Limits.WriteStall, pressedStall)
+		return min(g.limits().WriteStall, pressedStall)
 	}
-	return g.options.Limits.WriteStall
+	return g.limits().WriteStall
+}
+
+// all are the attachments of now.
+func (g *Gateway) all() []*attachment {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Collect(maps.Values(g.attachments))
 }
 
 func (g *Gateway) attachment(id string) *attachment {

@@ -118,7 +118,7 @@ func (g *Gateway) write(w http.ResponseWriter, status int, body []byte) {
 // body is the request's body as it comes. It fails with os.ErrDeadlineExceeded
 // when it stands still for longer than the limit.
 func (g *Gateway) body(w http.ResponseWriter, r *http.Request) *stallReader {
-	return &stallReader{r: r.Body, control: http.NewResponseController(w), stall: g.options.Limits.BodyStall, count: g.metrics.bytesIn.Add}
+	return &stallReader{r: r.Body, control: http.NewResponseController(w), stall: g.limits().BodyStall, count: g.metrics.bytesIn.Add}
 }
 
 // checkEncoding reports that the body is compressed.

@@ -14,17 +14,17 @@ import (
 
 // ingest appends the messages of one long request as they arrive. What is
 // complete is stored, whatever becomes of the rest; the answer says how far it got.
-func (g *Gateway) ingest(w http.ResponseWriter, r *http.Request, channel, media string, d defaults) error {
+func (g *Gateway) ingest(w http.ResponseWriter, r *http.Request, from client, channel, media string, d defaults) error {
 	if err := checkEncoding(r); err != nil {
 		return err
 	}
 	if d.key != "" {
 		return protocol.Errorf(protocol.BadRequest, "Idempotency-Key is for one message: give each one of a stream its own, as id (SSE) or key (NDJSON)")
 	}
-	in := &ingestion{g: g, ctx: r.Context(), from: g.clientOf(r), channel: channel, defaults: d}
+	in := &ingestion{g: g, ctx: r.Context(), from: from, channel: channel, defaults: d}
 	feed, finish := in.feedLines, in.finishLines
 	if media == protocol.MediaSSE {
-		in.events.Limit = g.options.Limits.Frame
+		in.events.Limit = g.limits().Frame
 		feed, finish = in.feedEvents, in.finishEvents
 	}
 	body := g.body(w, r)
@@ -100,11 +100,16 @@ func (in *ingestion) store(p broker.Publication) error {
 // paced stores a message, when its turn comes: a body that streams faster than
 // it may is read more slowly, and not broken off.
 func (in *ingestion) paced(p broker.Publication) (broker.Receipt, error) {
+	grant, err := in.g.again(in.from.grant, "")
+	if err != nil {
+		return broker.Receipt{}, err
+	}
+	from := in.from.with(grant)
 	for {
-		err := in.g.admission.request(in.from, 1)
+		err := in.g.admission.request(from, 1)
 		if err == nil {
 			var receipt broker.Receipt
-			if receipt, err = in.g.store(in.ctx, p); err == nil {
+			if receipt, err = in.g.store(in.ctx, from, p); err == nil {
 				return receipt, nil
 			}
 		}
@@ -135,7 +140,7 @@ func (in *ingestion) finishEvents() error {
 }
 
 func (in *ingestion) feedLines(chunk []byte) error {
-	limit := in.g.options.Limits.Frame
+	limit := in.g.limits().Frame
 	for {
 		end := bytes.IndexByte(chunk, '\n')
 		if rest := len(chunk); (end >= 0 && len(in.line)+end > limit) || (end < 0 && len(in.line)+rest > limit) {

@@ -22,16 +22,21 @@ type Limits struct {
 	BodyStall  time.Duration // that a request's body may stand still: 30 s
 	WriteStall time.Duration // that a client may take nothing of what it is sent: 2 min
 
-	Attachments      int // at a time, with those that are still beginning and polls that wait: 100,000
-	AttachmentsPerIP int // of one address: 10,000
-	Attaches         int // a second: 5,000
-	AttachesPerIP    int // of one address: 500
-	Commands         int // a second, of one session; a poll that goes on is one: 1,000
-	CommandsPerIP    int // of one address; what an origin publishes counts as well: 20,000
-	Publishes        int // messages a second to one channel: 10,000
-	PublishBytes     int // their bytes: 64 MiB
-	ReadsPerIP       int // pages of history that are read at a time for one address: 64
-	Pending          int // bytes that wait to be written, of all clients: 256 MiB
+	Attachments        int // at a time, with those that are still beginning and polls that wait: 100,000
+	AttachmentsPerIP   int // of one address: 10,000
+	AttachmentsPerSub  int // of one subject: 1,000
+	Attaches           int // a second: 5,000
+	AttachesPerIP      int // of one address: 500
+	Commands           int // a second, of one session; a poll that goes on is one: 1,000
+	CommandsPerIP      int // of one address; what an origin publishes counts as well: 20,000
+	Publishes          int // messages a second to one channel: 10,000
+	PublishBytes       int // their bytes: 64 MiB
+	GuessesPerIP       int // tokens, keys and tickets that are no good, a second, of one address: 100
+	PublishesPerSub    int // messages a second of one subject, which API keys and anonymous clients are not: 1,000
+	PublishBytesPerSub int // their bytes: 8 MiB
+	CatchUpsPerClient  int // reads of the stored log at a time for one subject, or else address: 2
+	ReadsPerIP         int // pages of history that are read at a time for one address: 64
+	Pending            int // bytes that wait to be written, of all clients: 256 MiB
 }
 
 func (l Limits) withDefaults() Limits {
@@ -45,12 +50,17 @@ func (l Limits) withDefaults() Limits {
 	l.WriteStall = cmp.Or(l.WriteStall, 2*time.Minute)
 	l.Attachments = cmp.Or(l.Attachments, 100_000)
 	l.AttachmentsPerIP = cmp.Or(l.AttachmentsPerIP, 10_000)
+	l.AttachmentsPerSub = cmp.Or(l.AttachmentsPerSub, 1000)
 	l.Attaches = cmp.Or(l.Attaches, 5000)
 	l.AttachesPerIP = cmp.Or(l.AttachesPerIP, 500)
 	l.Commands = cmp.Or(l.Commands, 1000)
 	l.CommandsPerIP = cmp.Or(l.CommandsPerIP, 20_000)
 	l.Publishes = cmp.Or(l.Publishes, 10_000)
 	l.PublishBytes = cmp.Or(l.PublishBytes, 64<<20)
+	l.GuessesPerIP = cmp.Or(l.GuessesPerIP, 100)
+	l.PublishesPerSub = cmp.Or(l.PublishesPerSub, 1000)
+	l.PublishBytesPerSub = cmp.Or(l.PublishBytesPerSub, 8<<20)
+	l.CatchUpsPerClient = cmp.Or(l.CatchUpsPerClient, 2)
 	l.ReadsPerIP = cmp.Or(l.ReadsPerIP, 64)
 	l.Pending = cmp.Or(l.Pending, 256<<20)
 	return l

@@ -29,6 +29,7 @@ type frame struct {
 	Beat, Time                                 int64
 	AfterMS                                    int64 `json:"after_ms"`
 	RetryAfterMS                               int64 `json:"retry_after_ms"`
+	ExpiresIn                                  int64 `json:"expires_in"`
 	OK, Duplicate                              bool
 	Transports                                 []string
 	Limits                                     protocol.Limits

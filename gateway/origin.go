@@ -33,11 +33,15 @@ func channelOf(r *http.Request) (string, error) {
 }
 
 func (g *Gateway) handlePublish(w http.ResponseWriter, r *http.Request) error {
-	if err := g.admission.request(g.clientOf(r), 1); err != nil {
+	from, err := g.recognize(r, 1)
+	if err != nil {
 		return err
 	}
 	channel, err := channelOf(r)
 	if err != nil {
+		return err
+	}
+	if err := mayPublish(from.grant, channel); err != nil { // before its body is read
 		return err
 	}
 	defaults, err := defaultsOf(r)
@@ -50,18 +54,18 @@ func (g *Gateway) handlePublish(w http.ResponseWriter, r *http.Request) error {
 	}
 	switch media {
 	case protocol.MediaSSE, protocol.MediaStream:
-		return g.ingest(w, r, channel, media, defaults)
+		return g.ingest(w, r, from, channel, media, defaults)
 	case protocol.MediaJSON:
-		body, err := g.readBody(w, r, g.options.Limits.Batch)
+		body, err := g.readBody(w, r, g.limits().Batch)
 		if err != nil {
 			return err
 		}
 		if bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("[")) {
-			return g.publishArray(w, r, channel, body, defaults)
+			return g.publishArray(w, r, from, channel, body, defaults)
 		}
-		return g.publishJSON(w, r, channel, body, defaults)
+		return g.publishJSON(w, r, from, channel, body, defaults)
 	default:
-		return g.publishRaw(w, r, channel, media, defaults)
+		return g.publishRaw(w, r, from, channel, media, defaults)
 	}
 }
 
@@ -88,8 +92,8 @@ func (d defaults) apply(p *protocol.Publication) {
 	}
 }
 
-func (g *Gateway) publishJSON(w http.ResponseWriter, r *http.Request, channel string, body []byte, d defaults) error {
-	if limit := g.options.Limits.Frame; len(body) > limit {
+func (g *Gateway) publishJSON(w http.ResponseWriter, r *http.Request, from client, channel string, body []byte, d defaults) error {
+	if limit := g.limits().Frame; len(body) > limit {
 		return g.tooLarge(limit)
 	}
 	p, err := protocol.ParsePublication(body)
@@ -97,15 +101,15 @@ func (g *Gateway) publishJSON(w http.ResponseWriter, r *http.Request, channel st
 		return err
 	}
 	d.apply(p)
-	receipt, err := g.publish(r.Context(), channel, p)
+	receipt, err := g.publish(r.Context(), from, channel, p)
 	if err != nil {
 		return err
 	}
 	return g.answerReceipt(w, receipt)
 }
 
-func (g *Gateway) publishRaw(w http.ResponseWriter, r *http.Request, channel, media string, d defaults) error {
-	body, err := g.readBody(w, r, g.options.Limits.Frame)
+func (g *Gateway) publishRaw(w http.ResponseWriter, r *http.Request, from client, channel, media string, d defaults) error {
+	body, err := g.readBody(w, r, g.limits().Frame)
 	if err != nil {
 		return err
 	}
@@ -113,7 +117,7 @@ func (g *Gateway) publishRaw(w http.ResponseWriter, r *http.Request, channel, me
 	if media == "application/octet-stream" {
 		p.Encoding = protocol.EncodingBase64
 	}
-	receipt, err := g.store(r.Context(), p)
+	receipt, err := g.store(r.Context(), from, p)
 	if err != nil {
 		return err
 	}
@@ -129,7 +133,7 @@ func (g *Gateway) answerReceipt(w http.ResponseWriter, receipt broker.Receipt) e
 	return g.marshalJSON(w, status, receipt)
 }
 
-func (g *Gateway) publishArray(w http.ResponseWriter, r *http.Request, channel string, body []byte, d defaults) error {
+func (g *Gateway) publishArray(w http.ResponseWriter, r *http.Request, from client, channel string, body []byte, d defaults) error {
 	messages, err := protocol.ParsePublications(body)
 	if err != nil {
 		return err
@@ -146,13 +150,13 @@ func (g *Gateway) publishArray(w http.ResponseWriter, r *http.Request, channel s
 		}
 	}
 	// The first is counted with the request.
-	if err := g.admission.request(g.clientOf(r), len(batch)-1); err != nil {
+	if err := g.admission.request(from, len(batch)-1); err != nil {
 		return err
 	}
-	if err := g.admission.publish(channel, len(batch), payloadBytes(batch)); err != nil {
+	if err := g.admission.publish(from, channel, len(batch), payloadBytes(batch)); err != nil {
 		return err
 	}
-	return g.publishBatch(w, r.Context(), batch)
+	return g.publishBatch(w, r.Context(), from, batch)
 }
 
 func payloadBytes(batch []broker.Publication) (n int) {
@@ -164,11 +168,15 @@ func payloadBytes(batch []broker.Publication) (n int) {
 
 // handleFanout is POST /v1/publish.
 func (g *Gateway) handleFanout(w http.ResponseWriter, r *http.Request) error {
+	from, err := g.recognize(r, 1)
+	if err != nil {
+		return err
+	}
 	d, err := defaultsOf(r)
 	if err != nil {
 		return err
 	}
-	body, err := g.readBody(w, r, g.options.Limits.Batch)
+	body, err := g.readBody(w, r, g.limits().Batch)
 	if err != nil {
 		return err
 	}
@@ -179,14 +187,17 @@ func (g *Gateway) handleFanout(w http.ResponseWriter, r *http.Request) error {
 	d.apply(&f.Publication)
 	batch := make([]broker.Publication, len(f.Channels))
 	for i, channel := range f.Channels {
+		if err := mayPublish(from.grant, channel); err != nil {
+			return err
+		}
 		if batch[i], err = publicationOf(channel, &f.Publication); err != nil {
 			return err
 		}
 	}
-	if err := g.admitFanout(g.clientOf(r), batch); err != nil {
+	if err := g.admitFanout(from, batch); err != nil {
 		return err
 	}
-	return g.publishBatch(w, r.Context(), batch)
+	return g.publishBatch(w, r.Context(), from, batch)
 }
 
 // admitFanout takes a message to each of several channels: what is small on its
@@ -196,18 +207,22 @@ func (g *Gateway) admitFanout(from client, batch []broker.Publication) error {
 	if err := g.admission.fanout(bytes, len(batch)); err != nil {
 		return err
 	}
-	if err := g.admission.request(from, len(batch)); err != nil {
+	// The first is counted with the request.
+	if err := g.admission.request(from, len(batch)-1); err != nil {
 		return err
 	}
 	for i := range batch {
-		if err := g.admission.publish(batch[i].Channel, 1, bytes); err != nil {
+		if err := g.admission.publish(from, batch[i].Channel, 1, bytes); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (g *Gateway) publishBatch(w http.ResponseWriter, ctx context.Context, batch []broker.Publication) error {
+func (g *Gateway) publishBatch(w http.ResponseWriter, ctx context.Context, from client, batch []broker.Publication) error {
+	for i := range batch {
+		batch[i].From = from.sub()
+	}
 	receipts, err := g.broker.PublishBatch(context.WithoutCancel(ctx), batch)
 	if err != nil {
 		return err
@@ -227,8 +242,8 @@ func (g *Gateway) publishBatch(w http.ResponseWriter, ctx context.Context, batch
 
 // handleHistory is GET …/messages.
 func (g *Gateway) handleHistory(w http.ResponseWriter, r *http.Request) error {
-	from := g.clientOf(r)
-	if err := g.admission.request(from, 1); err != nil {
+	from, err := g.recognize(r, 1)
+	if err != nil {
 		return err
 	}
 	channel, err := channelOf(r)
@@ -279,7 +294,10 @@ func (g *Gateway) history(ctx context.Context, from client, channel string, part
 	if err := part.Check(); err != nil {
 		return nil, err
 	}
-	most := g.options.Limits.History
+	if err := maySubscribe(from.grant, channel); err != nil {
+		return nil, err
+	}
+	most := g.limits().History
 	limit := part.Limit
 	switch {
 	case limit > most || part.Last > most:
@@ -308,11 +326,15 @@ func (g *Gateway) history(ctx context.Context, from client, channel string, part
 
 // handlePurge is DELETE …/messages.
 func (g *Gateway) handlePurge(w http.ResponseWriter, r *http.Request) error {
-	if err := g.admission.request(g.clientOf(r), 1); err != nil {
+	from, err := g.recognize(r, 1)
+	if err != nil {
 		return err
 	}
 	channel, err := channelOf(r)
 	if err != nil {
+		return err
+	}
+	if err := mayManage(from.grant, channel); err != nil {
 		return err
 	}
 	id, err := g.broker.Purge(context.WithoutCancel(r.Context()), channel)

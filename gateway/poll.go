@@ -33,10 +33,10 @@ func (g *Gateway) servePoll(w http.ResponseWriter, r *http.Request, from client,
 	gauge.Inc()
 	defer gauge.Dec()
 
-	p := poll{g: g, since: time.Now(), reader: g.broker.NewReader(nil)}
+	p := poll{g: g, from: from, session: hello.Session, since: time.Now(), reader: g.broker.NewReader(nil)}
 	defer p.reader.Close()
 	p.body = append(p.body, `{"frames":[`...)
-	welcome, err := g.subscribeAll(r.Context(), p.reader, hello)
+	welcome, refused, err := g.subscribeAll(r.Context(), p.reader, hello, from.grant)
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,18 @@ func (g *Gateway) servePoll(w http.ResponseWriter, r *http.Request, from client,
 		welcome.Beat, welcome.Net = g.beat(hello.Beat).Milliseconds(), g.netOf(from)
 		p.add(welcome.Wire())
 	}
-	if p.wait(r.Context(), g.waitOf(hello)) {
+	for _, frame := range refused {
+		p.add(frame)
+	}
+	wait := g.waitOf(hello)
+	if len(refused) > 0 {
+		wait = 0 // so that the next poll does not ask for them
+	}
+	drained, err := p.wait(r.Context(), wait)
+	if err != nil {
+		return err
+	}
+	if drained {
 		p.add(protocol.Goaway(0, "drain"))
 	}
 	if r.Context().Err() != nil {
@@ -61,7 +72,7 @@ func (g *Gateway) servePoll(w http.ResponseWriter, r *http.Request, from client,
 
 // waitOf is how long the poll may take.
 func (g *Gateway) waitOf(hello *protocol.Hello) time.Duration {
-	limit := g.options.Limits.Wait
+	limit := g.limits().Wait
 	if hello.Wait == nil {
 		return min(defaultWait, limit)
 	}
@@ -70,11 +81,13 @@ func (g *Gateway) waitOf(hello *protocol.Hello) time.Duration {
 
 // poll gathers one answer.
 type poll struct {
-	g      *Gateway
-	since  time.Time
-	reader *broker.Reader
-	body   []byte
-	frames int
+	g       *Gateway
+	from    client
+	session string
+	since   time.Time
+	reader  *broker.Reader
+	body    []byte
+	frames  int
 }
 
 func (p *poll) add(w protocol.Wire) {
@@ -85,31 +98,38 @@ func (p *poll) add(w protocol.Wire) {
 }
 
 // wait adds what there is, as soon as there is something, or nothing after d.
-// It reports whether a drain ended it.
-func (p *poll) wait(ctx context.Context, d time.Duration) (drained bool) {
+// It reports whether a drain ended it, or that the grant has come to its end.
+func (p *poll) wait(ctx context.Context, d time.Duration) (drained bool, err error) {
 	limit := d
 	if d == 0 {
 		limit = catchUpGrace
+	}
+	if over := p.g.over(p.from.grant); !over.IsZero() {
+		limit = min(limit, time.Until(over))
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	drain := p.g.drain
 	var leave <-chan time.Time
-	for !p.take() {
-		if d == 0 && !p.reader.CatchingUp() {
-			return false
+	for {
+		changed := p.g.access.changed() // before looking: a change meanwhile is not missed
+		if _, err := p.g.again(p.from.grant, p.session); err != nil {
+			return false, err
+		}
+		if p.take() || d == 0 && !p.reader.CatchingUp() {
+			return false, nil
 		}
 		select {
 		case <-p.reader.Wakes():
+		case <-changed:
 		case <-drain:
 			drain, leave = nil, time.After(rand.N(p.g.options.DrainWindow))
 		case <-leave:
-			return true
+			return true, nil
 		case <-ctx.Done():
-			return false
+			return false, nil
 		}
 	}
-	return false
 }
 
 // catchUpGrace is how long a poll that does not want to wait does so all the

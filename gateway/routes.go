@@ -12,6 +12,7 @@ import (
 
 	"github.com/fairlead/fairlead/clients/doctor"
 	"github.com/fairlead/fairlead/clients/js"
+	"github.com/fairlead/fairlead/gateway/auth"
 	"github.com/fairlead/fairlead/gateway/demo"
 	webpage "github.com/fairlead/fairlead/gateway/page" // a page of history is called page
 	"github.com/fairlead/fairlead/protocol"
@@ -20,15 +21,14 @@ import (
 // routes is the map of the HTTP interface.
 func (g *Gateway) routes() http.Handler {
 	r := chi.NewRouter()
-	r.Use(g.giveTime)
-	if len(g.options.TrustedProxies) > 0 {
-		r.Use(g.followProxies())
-	}
 	r.Route("/"+protocol.Version, func(r chi.Router) {
+		r.Use(g.refuseURLTokens)
 		r.Get("/attach", g.handle(g.handleAttach))
 		r.Post("/attach", g.handle(g.handleAttach))
 		r.Post("/commands", g.handle(g.handleCommands))
 		r.Post("/publish", g.handle(g.handleFanout))
+		r.Post("/tickets", g.handle(g.handleTickets))
+		r.Post("/revoke", g.handle(g.handleRevoke))
 		r.Get("/ping", g.handle(g.handlePing))
 		r.Get("/client.js", g.serveClient())
 		r.Route("/channels/{channel}/messages", func(r chi.Router) {
@@ -39,7 +39,7 @@ func (g *Gateway) routes() http.Handler {
 	})
 	r.Get("/healthz", g.handle(g.handleHealth))
 	r.Get("/readyz", g.handle(g.handleReady))
-	r.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(g.metrics.registry, promhttp.HandlerOpts{}))
+	r.Get("/metrics", g.handle(g.handleMetrics(promhttp.HandlerFor(g.metrics.registry, promhttp.HandlerOpts{}))))
 	r.Mount("/doctor", webpage.Handler("/doctor", doctor.Page, "there is nothing here: the page is at /doctor"))
 	r.Mount("/", demo.Handler())
 	r.NotFound(g.handle(func(http.ResponseWriter, *http.Request) error {
@@ -66,7 +66,6 @@ func (g *Gateway) serveClient() http.HandlerFunc {
 		h.Set("Cache-Control", "no-cache") // asked for each time; the ETag makes that cheap
 		h.Set("ETag", etag)
 		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Access-Control-Allow-Origin", "*") // a public script: pages elsewhere may import it
 		http.ServeContent(w, r, "client.js", time.Time{}, bytes.NewReader(js.Bundle))
 	}
 }
@@ -77,9 +76,9 @@ func (g *Gateway) serveClient() http.HandlerFunc {
 func (g *Gateway) giveTime(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		now, control := time.Now(), http.NewResponseController(w)
-		_ = control.SetWriteDeadline(now.Add(g.options.Limits.WriteStall)) // not supported in some tests
+		_ = control.SetWriteDeadline(now.Add(g.limits().WriteStall)) // not supported in some tests
 		if r.ContentLength != 0 {
-			_ = control.SetReadDeadline(now.Add(g.options.Limits.BodyStall)) // net/http reads what a handler leaves before it answers
+			_ = control.SetReadDeadline(now.Add(g.limits().BodyStall)) // net/http reads what a handler leaves before it answers
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -87,6 +86,21 @@ func (g *Gateway) giveTime(next http.Handler) http.Handler {
 
 func (g *Gateway) handlePing(w http.ResponseWriter, _ *http.Request) error {
 	return g.marshalJSON(w, http.StatusOK, g.ping())
+}
+
+// handleMetrics shows the metrics to origins, and to everybody if the gateway is open.
+func (g *Gateway) handleMetrics(metrics http.Handler) handlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		grant, err := g.identify(r.Context(), g.clientOf(r), credentialOf(r), "")
+		if err != nil {
+			return err
+		}
+		if grant.Source != auth.FromAPIKey && grant.Source != auth.FromNoKeys {
+			return protocol.Errorf(protocol.Forbidden, "metrics need an API key")
+		}
+		metrics.ServeHTTP(w, r)
+		return nil
+	}
 }
 
 // handleHealth says that the process is alive.

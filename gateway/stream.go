@@ -33,7 +33,7 @@ var overStream = &medium{
 
 // serveStream attaches over a response that does not end: SSE or NDJSON.
 func (g *Gateway) serveStream(w http.ResponseWriter, r *http.Request, m *medium, from client, hello *protocol.Hello) error {
-	a, err := g.attach(r.Context(), m, hello, g.netOf(from))
+	a, err := g.attach(r.Context(), m, hello, from)
 	if err != nil {
 		return err
 	}

@@ -1,42 +1,48 @@
 package gateway
 
-import (
-	"net/netip"
-	"sync"
-)
+import "sync"
 
-// tally counts what each address has under way. Its methods may be called concurrently.
-type tally struct {
-	most int // of one address; below zero is no limit
-
-	mu sync.Mutex         // guards the following
-	of map[netip.Addr]int // none of them is 0
+// tally counts what each key, such as an address, has under way. Its methods may
+// be called concurrently.
+type tally[K comparable] struct {
+	mu   sync.Mutex // guards the following
+	most int        // of one key; below zero is no limit
+	of   map[K]int  // none of them is 0
 }
 
-func newTally(most int) *tally { return &tally{most: most, of: make(map[netip.Addr]int)} }
+// newTally makes a tally without a limit.
+func newTally[K comparable]() *tally[K] { return &tally[K]{most: -1, of: make(map[K]int)} }
 
-// enter counts one more of the address, if it may have that. The zero address
-// always may, and is not counted. The caller calls leave.
-func (t *tally) enter(ip netip.Addr) bool {
-	if t.most < 0 || !ip.IsValid() {
+// setMost sets how much one key may have; below zero is no limit. What is under
+// way beyond it stays.
+func (t *tally[K]) setMost(most int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.most = most
+}
+
+// enter counts one more of the key, if it may have that. The zero key always
+// may, and is not counted. The caller calls leave.
+func (t *tally[K]) enter(key K) bool {
+	if key == *new(K) {
 		return true
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.of[ip] >= t.most {
+	if t.most >= 0 && t.of[key] >= t.most {
 		return false
 	}
-	t.of[ip]++
+	t.of[key]++
 	return true
 }
 
-func (t *tally) leave(ip netip.Addr) {
-	if t.most < 0 || !ip.IsValid() {
+func (t *tally[K]) leave(key K) {
+	if key == *new(K) {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.of[ip]--; t.of[ip] <= 0 {
-		delete(t.of, ip)
+	if t.of[key]--; t.of[key] <= 0 {
+		delete(t.of, key)
 	}
 }

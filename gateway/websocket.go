@@ -28,7 +28,7 @@ const (
 
 // serveWebSocket upgrades the request and attaches over it. The connection is
 // taken over, with the place, and what net/http holds for the request is let go.
-func (g *Gateway) serveWebSocket(w http.ResponseWriter, r *http.Request, at *place, hello *protocol.Hello) error {
+func (g *Gateway) serveWebSocket(w http.ResponseWriter, r *http.Request, at *place, shown credential, hello *protocol.Hello) error {
 	upgrader := ws.HTTPUpgrader{Protocol: func(s string) bool { return s == protocol.Subprotocol }}
 	if err := checkHandshake(w, r); err != nil {
 		return err
@@ -46,15 +46,14 @@ func (g *Gateway) serveWebSocket(w http.ResponseWriter, r *http.Request, at *pla
 		g.log.Debug("websocket handshake failed", "error", err)
 		return nil
 	}
-	c := &webSocket{g: g, conn: conn, read: conn, stall: g.stall, from: at.from}
+	c := &webSocket{g: g, conn: conn, read: conn, stall: g.stall, place: at.hand(), shown: shown}
 	if n := rw.Reader.Buffered(); n > 0 { // frames that came with the handshake
 		early, _ := rw.Reader.Peek(n)
 		c.read = io.MultiReader(bytes.NewReader(bytes.Clone(early)), conn)
 	}
-	at = at.hand()
 	go func() { // waited for by Drain, through wg
 		defer g.wg.Done()
-		defer at.leave()
+		defer c.place.leave()
 		defer func() { _ = conn.Close() }()
 		c.serve(hello)
 	}()
@@ -99,7 +98,8 @@ type webSocket struct {
 	conn  net.Conn
 	read  io.Reader
 	stall func() time.Duration
-	from  client
+	place *place
+	shown credential // by the handshake
 
 	frames *rate.Limiter // of those that end no message; nil before the first. Owned by who reads
 
@@ -117,7 +117,14 @@ func (c *webSocket) serve(hello *protocol.Hello) {
 			return
 		}
 	}
-	a, err := c.g.attach(ctx, overWebSocket, hello, c.g.netOf(c.from))
+	// Refused only now, and not as a handshake: a browser does not tell its page why one has failed.
+	from, err := c.g.recognizeHello(ctx, c.place, c.shown, hello)
+	if err != nil {
+		c.refuse(err)
+		return
+	}
+	c.shown = credential{} // not to be kept
+	a, err := c.g.attach(ctx, overWebSocket, hello, from)
 	if err != nil {
 		c.refuse(err)
 		return
@@ -175,7 +182,7 @@ func (c *webSocket) readCommands(ctx context.Context, a *attachment) {
 			c.awaitClose(a)
 			return
 		}
-		if reply := c.g.execute(ctx, caller{from: c.from, attachment: a, session: a.session}, m); reply != nil {
+		if reply := c.g.execute(ctx, caller{from: c.place.from.with(a.grant.Load()), attachment: a, session: a.session}, m); reply != nil {
 			if !a.owe(owed{wire: reply.Wire()}) {
 				c.awaitClose(a)
 				return

@@ -84,7 +84,7 @@ func (c *webSocket) readHeader(state ws.State, sofar int) (ws.Header, error) {
 	if h.OpCode == ws.OpBinary {
 		return h, &closeError{code: int(ws.StatusUnsupportedData), text: "a binary message"}
 	}
-	if limit := c.g.options.Limits.Frame; !h.OpCode.IsControl() && h.Length > int64(limit-sofar) {
+	if limit := c.g.limits().Frame; !h.OpCode.IsControl() && h.Length > int64(limit-sofar) {
 		c.g.metrics.refused.WithLabelValues("frame").Inc()
 		return h, protocol.Errorf(protocol.TooLarge, "the frame is over the limit of %d bytes", limit)
 	}
@@ -97,7 +97,7 @@ func (c *webSocket) readPayload(message []byte, h ws.Header) ([]byte, error) {
 	for left := int(h.Length); left > 0; {
 		n := min(left, readBytes)
 		message = append(message, make([]byte, n)...)
-		c.allow(c.g.options.Limits.BodyStall)
+		c.allow(c.g.limits().BodyStall)
 		if _, err := io.ReadFull(c.read, message[len(message)-n:]); err != nil {
 			return nil, err
 		}

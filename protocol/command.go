@@ -291,3 +291,23 @@ func parse(b []byte, into any) error {
 	}
 	return Errorf(BadRequest, "the JSON is malformed: %s", err.Error())
 }
+
+// A Revoke is the body of POST /v1/revoke.
+type Revoke struct {
+	Subject string `json:"sub"`
+	TokenID string `json:"jti"`
+	Session string `json:"session"`
+	Before  int64  `json:"before"` // milliseconds since the Unix epoch; 0: now
+}
+
+// ParseRevoke parses the body of POST /v1/revoke. That it names exactly one thing is still to be checked.
+func ParseRevoke(b []byte) (*Revoke, error) {
+	var r Revoke
+	if err := parse(b, &r); err != nil {
+		return nil, err
+	}
+	if r.Before < 0 {
+		return nil, Errorf(BadRequest, "before is %d: give milliseconds since 1970", r.Before)
+	}
+	return &r, nil
+}

@@ -65,9 +65,19 @@ func newAPIKeys(configured []APIKey) (apiKeys, error) {
 		if err := checkPatterns("manage", k.Manage); err != nil {
 			return nil, fmt.Errorf("auth: the rights of the API key %q: %w", k.Name, err)
 		}
-		keys[i] = hashedKey{[sha256.Size]byte(sum), &Grant{Rights: k.Rights, Manage: k.Manage, APIKey: k.Name}}
+		keys[i] = hashedKey{[sha256.Size]byte(sum), &Grant{Rights: k.Rights, Source: FromAPIKey, Manage: k.Manage, APIKey: k.Name, keyHash: [sha256.Size]byte(sum)}}
 	}
 	return keys, nil
+}
+
+// again is the grant that the key of g has now, or nil.
+func (all apiKeys) again(g *Grant) *Grant {
+	for i := range all {
+		if all[i].grant.APIKey == g.APIKey && (all[i].hash == g.keyHash || g.keyHash == [sha256.Size]byte{}) {
+			return all[i].grant
+		}
+	}
+	return nil
 }
 
 // find is the grant of a key. It takes as long for any that is of no use, and

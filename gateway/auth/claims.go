@@ -42,7 +42,7 @@ func (v *Verifier) grant(payload []byte) (*Grant, error) {
 	if err := c.Fairlead.Check(); err != nil {
 		return nil, refuse("the token's claim fairlead is wrong: %s", protocol.ErrorFrom(err).Message)
 	}
-	g := &Grant{Rights: c.Fairlead, Subject: c.Subject, TokenID: c.ID}
+	g := &Grant{Rights: c.Fairlead, Source: FromToken, Subject: c.Subject, TokenID: c.ID}
 	if c.IssuedAt != nil {
 		g.Issued = c.IssuedAt.Time()
 	}

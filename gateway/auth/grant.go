@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"crypto/sha256"
 	"strings"
 	"time"
 
@@ -51,17 +52,35 @@ func checkPatterns(name string, patterns []string) error {
 	return nil
 }
 
+// A Source is what a grant was got with.
+type Source string
+
+// The sources of grants.
+const (
+	FromToken  Source = "token"
+	FromAPIKey Source = "api_key"
+	FromNobody Source = "anonymous" // the grant of who shows nothing
+	FromNoKeys Source = "open"      // there is nothing to check anybody by
+)
+
 // A Grant is who somebody is and what they may do. It is never changed once it
 // is made, so that many may use it. A nil Grant allows nothing.
 type Grant struct {
 	Rights
-	Manage  []string  `json:"manage,omitempty"`  // an API key's: what may be purged
-	Subject string    `json:"sub,omitempty"`     // who: goes out as a message's `from`. Empty: nobody in particular
-	TokenID string    `json:"jti,omitempty"`     // the token's, if it has one
-	APIKey  string    `json:"api_key,omitempty"` // the name of the API key that it is from, if it is from one
-	Issued  time.Time `json:"issued,omitzero"`   // zero: not known
-	Expires time.Time `json:"expires,omitzero"`  // from then on it is refused: the token's exp, and the clock skew. Zero: never
+	Source  Source            `json:"source"`
+	Manage  []string          `json:"manage,omitempty"`  // an API key's: what may be purged
+	Subject string            `json:"sub,omitempty"`     // who: goes out as a message's `from`. Empty: nobody in particular
+	TokenID string            `json:"jti,omitempty"`     // the token's, if it has one
+	APIKey  string            `json:"api_key,omitempty"` // the name of the API key that it is from, if it is from one
+	keyHash [sha256.Size]byte // of that key; zero if the grant is a ticket's
+	Issued  time.Time         `json:"issued,omitzero"`  // zero: not known
+	Expires time.Time         `json:"expires,omitzero"` // from then on it is refused: the token's exp, and the clock skew. Zero: never
 }
+
+// Open is the grant of a server that has no keys: everything, for everybody.
+func Open() *Grant { return open }
+
+var open = &Grant{Rights: Everything(), Manage: []string{">"}, Source: FromNoKeys}
 
 // MaySubscribe tells whether every channel that pattern can match is granted.
 func (g *Grant) MaySubscribe(pattern string) bool {

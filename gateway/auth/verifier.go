@@ -72,7 +72,7 @@ func NewVerifier(options Options) (*Verifier, error) {
 		if err := options.Anonymous.Check(); err != nil {
 			return nil, fmt.Errorf("auth: the rights of anonymous clients: %w", err)
 		}
-		v.anyone = &Grant{Rights: *options.Anonymous}
+		v.anyone = &Grant{Rights: *options.Anonymous, Source: FromNobody}
 	}
 	if err := v.begin(); err != nil {
 		return nil, err
@@ -128,6 +128,28 @@ func (v *Verifier) Verify(ctx context.Context, credential string) (*Grant, error
 		return nil, err
 	}
 	return g, nil
+}
+
+// Again is what g, which another Verifier may have granted, has become with this
+// one: API keys and anonymous clients may have been given other rights, or none
+// any more, which is an error. A token's grant stands until it ends. A nil
+// Verifier has no keys.
+func (v *Verifier) Again(g *Grant) (*Grant, error) {
+	switch {
+	case g.Source == FromToken:
+		return g, nil
+	case v == nil:
+		return Open(), nil
+	case g.Source == FromAPIKey:
+		if now := v.apiKeys.again(g); now != nil {
+			return now, nil
+		}
+		return nil, refuse("the API key was taken back")
+	case v.anyone != nil:
+		return v.anyone, nil
+	default:
+		return nil, refuse("a token is needed here now").Because(errNoToken)
+	}
 }
 
 // find is Verify, but the grant may have ended.

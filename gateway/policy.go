@@ -1,0 +1,62 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+
+	"github.com/fairlead/fairlead/gateway/auth"
+)
+
+// policy is what of the options may change while the gateway runs, but the
+// limits, which are the admission's. One that is in force is never changed.
+type policy struct {
+	auth      *auth.Verifier // nil: open
+	proxies   []netip.Prefix // trusted
+	forwarded bool
+	pages     *pages
+	entry     http.Handler // what is done with a request before it is routed, and the routes
+}
+
+// newPolicy is the policy of o, or what is wrong with it.
+func (g *Gateway) newPolicy(o Options) (*policy, error) {
+	pages, err := newPages(o.Origins)
+	if err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	p := &policy{auth: o.Auth, proxies: slices.Clone(o.TrustedProxies), forwarded: o.Forwarded, pages: pages}
+	p.entry = g.guardPages(pages, g.router)
+	if len(p.proxies) > 0 {
+		p.entry = p.followProxies(p.entry)
+	}
+	if o.LocalOnly {
+		p.entry = g.onlyLocal(p.entry)
+	}
+	p.entry = g.giveTime(p.entry)
+	return p, nil
+}
+
+// Reload puts Auth, Grace, Origins, LocalOnly, Limits, TrustedProxies and
+// Forwarded of o in force, and nothing else of it; on an error nothing has
+// changed. Attachments whose API key or anonymous grant is no more, and those of
+// an open gateway that is not any longer, end; tokens stand until they expire.
+// The Verifier from before is the caller's to close afterwards. Calls must not overlap.
+func (g *Gateway) Reload(o Options) error {
+	o = o.withDefaults()
+	p, err := g.newPolicy(o)
+	if err != nil {
+		return err
+	}
+	if err := g.openAccess(p.auth); err != nil {
+		return err
+	}
+	g.policy.Store(p)
+	g.grace.Store(int64(o.Grace))
+	g.admission.setLimits(o.Limits)
+	g.regrant()
+	return nil
+}
+
+// limits are the limits in force.
+func (g *Gateway) limits() *Limits { return g.admission.limits.Load() }

@@ -1,0 +1,88 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"github.com/fairlead/fairlead/gateway/auth"
+	"github.com/fairlead/fairlead/protocol"
+)
+
+// What becomes of an attachment's grant (PROTOCOL.md 2.5).
+
+// renewed is what is answered to auth.
+type renewed struct {
+	ExpiresIn int64 `json:"expires_in,omitempty"` // milliseconds
+}
+
+// renewalOf is the grant for the command auth: that of its token, or of the
+// request that it came with.
+func (g *Gateway) renewalOf(ctx context.Context, from caller, token string) (*auth.Grant, error) {
+	if token == "" && !from.own() {
+		return from.from.grant, nil
+	}
+	if token == "" && g.policy.Load().auth != nil {
+		return nil, protocol.Errorf(protocol.BadRequest, "auth has no token: send the new one")
+	}
+	return g.identify(ctx, from.from, credential{text: token}, from.session)
+}
+
+// renew gives the attachment another grant. What that does not cover ends.
+func (a *attachment) renew(grant *auth.Grant) (renewed, error) {
+	if grant.Subject != a.grant.Load().Subject {
+		return renewed{}, protocol.Errorf(protocol.Forbidden, "the token has another sub than this attachment: attach anew with it")
+	}
+	a.grant.Store(grant) // before looking: a subscribe that is under way looks again after it
+	a.endUngranted(grant)
+	a.wake() // for its new end
+	return renewed{expiresIn(grant)}, nil
+}
+
+// endUngranted ends the subscriptions that the grant does not cover.
+func (a *attachment) endUngranted(grant *auth.Grant) {
+	for _, name := range a.reader.Names() {
+		if !grant.MaySubscribe(name) {
+			a.reader.Unsubscribe(name)
+			a.owe(owed{wire: protocol.Unsubscribed(name, notGranted("subscribing to", name))})
+		}
+	}
+}
+
+// subscribe carries out the command.
+func (a *attachment) subscribe(ctx context.Context, pattern string, start protocol.Start) (any, error) {
+	if err := maySubscribe(a.grant.Load(), pattern); err != nil {
+		return nil, err
+	}
+	if err := a.g.admission.room(); err != nil {
+		return nil, err
+	}
+	at, err := a.reader.SubscribeAnnounced(ctx, pattern, start)
+	if err != nil {
+		if protocol.ErrorFrom(err).Code == protocol.RateLimited {
+			a.g.metrics.refused.WithLabelValues("channels").Inc()
+		}
+		return nil, err
+	}
+	if err := maySubscribe(a.grant.Load(), pattern); err != nil { // it was renewed meanwhile
+		a.reader.Unsubscribe(pattern)
+		return nil, err
+	}
+	a.wake()
+	return protocol.After{After: at}, nil
+}
+
+// over is when the attachment ends because its grant has; zero for never.
+func (a *attachment) over() time.Time { return a.g.over(a.grant.Load()) }
+
+// regrant looks at the attachment's grant again, after what is granted has changed for all.
+func (a *attachment) regrant() {
+	before := a.grant.Load()
+	now, err := a.g.again(before, a.session)
+	switch {
+	case err != nil:
+		a.fail(err)
+	case now != before && a.grant.CompareAndSwap(before, now):
+		a.endUngranted(now)
+		a.wake()
+	}
+}

@@ -1,0 +1,33 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+
+	"github.com/fairlead/fairlead/gateway/auth"
+)
+
+// handleTickets is POST /v1/tickets (PROTOCOL.md 4.6).
+func (g *Gateway) handleTickets(w http.ResponseWriter, r *http.Request) error {
+	from, err := g.recognize(r, 1)
+	if err != nil {
+		return err
+	}
+	ticket, err := g.issueTicket(r.Context(), from.grant)
+	if err != nil {
+		return err
+	}
+	return g.marshalJSON(w, http.StatusCreated, struct {
+		Ticket    string `json:"ticket"`
+		ExpiresIn int64  `json:"expires_in"` // milliseconds
+	}{ticket, auth.TicketLifetime.Milliseconds()})
+}
+
+func (g *Gateway) issueTicket(ctx context.Context, grant *auth.Grant) (string, error) {
+	if grant.Source == auth.FromNoKeys {
+		return "tk_" + rand.Text(), nil // nobody will ask what it stands for
+	}
+	tickets, _ := g.access.records()
+	return tickets.Issue(ctx, grant)
+}

@@ -26,7 +26,7 @@ var arrows = map[string][]string{
 	"clients/doctor/probe": {"clients/doctor", "protocol"},
 	"gateway":              {"broker", "protocol", "gateway/auth", "gateway/page", "gateway/demo", "clients/doctor", "clients/js"},
 	"clients/go":           {"protocol"},
-	"cmd/fairlead":         {"broker", "gateway", "clients/go", "clients/doctor", "clients/doctor/probe", "protocol"},
+	"cmd/fairlead":         {"broker", "gateway", "gateway/auth", "clients/go", "clients/doctor", "clients/doctor/probe", "protocol"},
 	"bench":                {"clients/go", "protocol"},
 }
 

@@ -15,6 +15,13 @@ type config struct {
 	ForwardedHeader string   `key:"forwarded_header" default:"x-forwarded-for" type:"setting" oneof:"x-forwarded-for,forwarded" placeholder:"HEADER" help:"Where the trusted proxies tell it: x-forwarded-for, or forwarded, which is RFC 7239. The other one is not looked at, because proxies let through what a client wrote there."`
 	ProxyProtocol   bool     `key:"proxy_protocol" default:"false" type:"setting" help:"Connections of trusted proxies begin with a header of the PROXY protocol, version 1 or 2, and are refused without."`
 
+	Auth     authConfig `embed:"" prefix:"auth-"`
+	Origins  list       `key:"origins" default:"" type:"setting" form:"origin" placeholder:"ORIGIN" help:"Web pages that may use the gateway beside those of its own origin, such as https://app.example.com, https://*.example.com or *. May be given several times, as all lists."`
+	Insecure bool       `key:"insecure" default:"false" type:"setting" help:"Serve beyond this machine though no key is configured, so that everybody may do everything: for what stands behind something that authenticates."`
+
+	TLS  tlsConfig  `embed:"" prefix:"tls-"`
+	ACME acmeConfig `embed:"" prefix:"acme-"`
+
 	Stream streamConfig `embed:"" prefix:"stream-"`
 
 	TailBytes   size          `key:"tail_bytes" default:"32MiB" type:"setting" min:"64KiB" max:"1TiB" placeholder:"SIZE" help:"Memory for the newest part of the log."`
@@ -25,6 +32,28 @@ type config struct {
 
 	Limits limitsConfig `embed:"" prefix:"limits-"`
 	Log    logConfig    `embed:"" prefix:"log-"`
+}
+
+// authConfig is who may do what. Without all of its keys and grants a gateway is open.
+type authConfig struct {
+	Secret      secret          `key:"auth.secret" default:"" type:"setting" placeholder:"TEXT" help:"A secret of 32 bytes or more with which tokens are signed by HS256. Others on the machine can see a flag: use the variable, or auth.secret_file."`
+	SecretFile  string          `key:"auth.secret_file" default:"" type:"setting" form:"file" placeholder:"FILE" help:"A file that holds such a secret. It counts beside auth.secret."`
+	Keys        list            `key:"auth.keys" default:"" type:"setting" form:"file" placeholder:"FILE" help:"Files of keys that tokens are signed with by RS256, ES256 or EdDSA: PEM (public is enough), a JWK or a set of them."`
+	JWKS        string          `key:"auth.jwks" default:"" type:"setting" form:"jwks" placeholder:"URL" help:"Where such a set is fetched, again and again. It needs auth.issuer or auth.audience."`
+	Issuer      string          `key:"auth.issuer" default:"" type:"setting" form:"text" placeholder:"NAME" help:"What a token's iss must be."`
+	Audience    list            `key:"auth.audience" default:"" type:"setting" form:"text" placeholder:"NAME" help:"One of these a token's aud must name. Without any, tokens that have an aud are refused."`
+	Skew        time.Duration   `key:"auth.skew" default:"30s" type:"setting" min:"0s" max:"10m" placeholder:"DURATION" help:"How far the clocks of those who make tokens may differ."`
+	MaxLifetime time.Duration   `key:"auth.max_lifetime" default:"720h" type:"setting" min:"1s" max:"87600h" placeholder:"DURATION" help:"How long a token may be good for."`
+	Grace       time.Duration   `key:"auth.grace" default:"10s" type:"setting" min:"1ms" max:"10m" placeholder:"DURATION" help:"How long an attachment goes on after its token has expired."`
+	APIKeys     string          `key:"auth.api_keys" default:"" type:"setting" form:"file" placeholder:"FILE" help:"A YAML file of the API keys of origins, as fairlead api-key makes them."`
+	Anonymous   anonymousConfig `embed:"" prefix:"anonymous-"`
+}
+
+// anonymousConfig is what who shows nothing may do.
+type anonymousConfig struct {
+	Subscribe list `key:"auth.anonymous.subscribe" default:"" type:"setting" form:"pattern" placeholder:"PATTERN" help:"Channels that anybody may read."`
+	Publish   list `key:"auth.anonymous.publish" default:"" type:"setting" form:"pattern" placeholder:"PATTERN" help:"Channels that anybody may publish to."`
+	Presence  list `key:"auth.anonymous.presence" default:"" type:"setting" form:"pattern" placeholder:"PATTERN" help:"Channels whose presence anybody may see."`
 }
 
 type streamConfig struct {
@@ -50,45 +79,25 @@ type limitsConfig struct {
 	HeaderWait time.Duration `key:"limits.header_wait" default:"10s" type:"setting" min:"100ms" max:"1h" placeholder:"DURATION" help:"How long a request's header may take to arrive."`
 	Idle       time.Duration `key:"limits.idle" default:"2m" type:"setting" min:"100ms" max:"1h" placeholder:"DURATION" help:"How long a connection may wait for its next request."`
 
-	Fanout           size `key:"limits.fanout" default:"32MiB" type:"setting" min:"1KiB" max:"1TiB" placeholder:"SIZE" help:"Bytes that a message to many channels may take in the log."`
-	Attachments      int  `key:"limits.attachments" default:"100000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients at a time; 0 for no limit, here and below."`
-	AttachmentsPerIP int  `key:"limits.attachments_per_ip" default:"10000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients at a time from one address. Limits by address do not apply to this machine, nor to a trusted proxy that names nobody."`
-	Attaches         int  `key:"limits.attaches" default:"5000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients that may come in a second."`
-	AttachesPerIP    int  `key:"limits.attaches_per_ip" default:"500" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients that may come in a second from one address."`
-	Commands         int  `key:"limits.commands" default:"1000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Commands, and polls, of one session in a second."`
-	CommandsPerIP    int  `key:"limits.commands_per_ip" default:"20000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Commands, and messages published, from one address in a second."`
-	Publishes        int  `key:"limits.publishes" default:"10000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Messages to one channel in a second."`
-	PublishBytes     size `key:"limits.publish_bytes" default:"64MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Bytes to one channel in a second."`
-	ReadsPerIP       int  `key:"limits.reads_per_ip" default:"64" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Pages of history read at a time for one address."`
-	Pending          size `key:"limits.pending" default:"256MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Memory for what waits to be sent, for all clients. When it is used up nobody new is served, and clients that take nothing for 5s are cut off."`
+	Connections        int  `key:"limits.connections" default:"0" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Connections at a time. Further ones are closed at once. 0 for as many as the process may open files, less a tenth."`
+	Fanout             size `key:"limits.fanout" default:"32MiB" type:"setting" min:"1KiB" max:"1TiB" placeholder:"SIZE" help:"Bytes that a message to many channels may take in the log."`
+	Attachments        int  `key:"limits.attachments" default:"100000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients at a time; 0 for no limit, here and below."`
+	AttachmentsPerIP   int  `key:"limits.attachments_per_ip" default:"10000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients at a time from one address. Limits by address do not apply to this machine, nor to a trusted proxy that names nobody."`
+	AttachmentsPerSub  int  `key:"limits.attachments_per_sub" default:"1000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients at a time with one token's sub."`
+	Attaches           int  `key:"limits.attaches" default:"5000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients that may come in a second."`
+	AttachesPerIP      int  `key:"limits.attaches_per_ip" default:"500" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients that may come in a second from one address."`
+	Commands           int  `key:"limits.commands" default:"1000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Commands, and polls, of one session in a second."`
+	CommandsPerIP      int  `key:"limits.commands_per_ip" default:"20000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Commands, and messages published, from one address in a second."`
+	Publishes          int  `key:"limits.publishes" default:"10000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Messages to one channel in a second."`
+	PublishBytes       size `key:"limits.publish_bytes" default:"64MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Bytes to one channel in a second."`
+	PublishesPerSub    int  `key:"limits.publishes_per_sub" default:"1000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Messages of one token's sub in a second."`
+	PublishBytesPerSub size `key:"limits.publish_bytes_per_sub" default:"8MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Bytes of one token's sub in a second."`
+	CatchUpsPerClient  int  `key:"limits.catch_ups_per_client" default:"2" type:"setting" min:"0" max:"256" placeholder:"N" help:"Of the reads of catch_ups, how many at a time for one client."`
+	ReadsPerIP         int  `key:"limits.reads_per_ip" default:"64" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Pages of history read at a time for one address."`
+	Pending            size `key:"limits.pending" default:"256MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Memory for what waits to be sent, for all clients. When it is used up nobody new is served, and clients that take nothing for 5s are cut off."`
 }
 
 type logConfig struct {
 	Level  string `key:"log.level" default:"info" type:"setting" oneof:"debug,info,warn,error" placeholder:"LEVEL" help:"What is logged to stderr: debug, info, warn or error."`
 	Format string `key:"log.format" default:"text" type:"setting" oneof:"text,json" placeholder:"FORMAT" help:"How it is logged: text or json."`
-}
-
-// check reports the first setting that contradicts another one, or nil.
-// origin tells where a setting came from.
-func (c *config) check(origin func(key string) string) error {
-	bad := func(key, value, allowed string) error {
-		return &settingError{key: key, value: value, origin: origin(key), allowed: allowed}
-	}
-	switch {
-	case c.Stream.Dedupe > c.Stream.MaxAge:
-		return bad("stream.dedupe", formatDuration(c.Stream.Dedupe),
-			"a duration of at most stream.max_age, which is "+formatDuration(c.Stream.MaxAge))
-	case c.Stream.MaxBytes < c.Limits.Frame:
-		return bad("stream.max_bytes", c.Stream.MaxBytes.String(),
-			"a size of at least limits.frame, which is "+c.Limits.Frame.String())
-	case c.ProxyProtocol && len(c.TrustedProxy) == 0:
-		return bad("proxy_protocol", "true", "false, unless trusted_proxy names who sends it")
-	case c.Limits.Fanout < c.Limits.Frame:
-		return bad("limits.fanout", c.Limits.Fanout.String(),
-			"a size of at least limits.frame, which is "+c.Limits.Frame.String())
-	case c.NATS == "" && c.Stream.Replicas > 1:
-		return bad("stream.replicas", formatInt(c.Stream.Replicas),
-			"1, unless nats names a cluster: the log in data has one copy")
-	}
-	return nil
 }

@@ -43,9 +43,9 @@ func settings(t *testing.T, env []string, args ...string) map[string]string {
 	if got.code != 0 {
 		t.Fatalf("exit %d: %s", got.code, got.err)
 	}
-	file, err := parseFile("printed", []byte(got.out), allKeys())
-	if err != nil {
-		t.Fatalf("%v in:\n%s", err, got.out)
+	file, mistakes := parseFile("printed", []byte(got.out), settingKeys())
+	if len(mistakes) > 0 {
+		t.Fatalf("%v in:\n%s", mistakes, got.out)
 	}
 	values := make(map[string]string)
 	for key, value := range file {
@@ -54,58 +54,85 @@ func settings(t *testing.T, env []string, args ...string) map[string]string {
 	return values
 }
 
-func allKeys() (keys []string) {
-	section(reflect.ValueOf(config{}), func(key string) { keys = append(keys, key) })
-	return keys
-}
-
 // samples are a valid value for each setting, other than its default, for each of the sources.
 var samples = map[string][3]string{ // flag, variable, file
-	"listen":                    {"127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"},
-	"data":                      {"/a", "/b", "/c"},
-	"nats":                      {"nats://a:1", "nats://b:1,tls://c:2", "nats://c:1"},
-	"stream.name":               {"A", "B", "C"},
-	"stream.prefix":             {"a", "b.c", "c"},
-	"stream.max_age":            {"1h", "2h", "3h30m"},
-	"stream.max_bytes":          {"2GiB", "3GiB", "4GiB"},
-	"stream.dedupe":             {"1m", "90s", "3m"},
-	"stream.replicas":           {"3", "4", "5"},
-	"stream.sync":               {"always", "always", "always"},
-	"tail_bytes":                {"1MiB", "2MiB", "1500000"},
-	"catch_ups":                 {"1", "2", "3"},
-	"disk_reserve":              {"1MiB", "2MiB", "3MiB"},
-	"beat":                      {"1s", "2s", "3s"},
-	"drain":                     {"1s", "2s", "3s"},
-	"limits.frame":              {"1MiB", "2MiB", "3MiB"},
-	"limits.batch":              {"1MiB", "2MiB", "3MiB"},
-	"limits.channels":           {"1", "2", "3"},
-	"limits.history":            {"1", "2", "3"},
-	"limits.wait":               {"1s", "2s", "3s"},
-	"limits.body_stall":         {"1s", "2s", "3s"},
-	"limits.write_stall":        {"1s", "2s", "3s"},
-	"limits.header":             {"4KiB", "5KiB", "6KiB"},
-	"limits.header_wait":        {"1s", "2s", "3s"},
-	"limits.idle":               {"1s", "3s", "4s"},
-	"limits.fanout":             {"1MiB", "2MiB", "3MiB"},
-	"limits.attachments":        {"3", "1", "2"},
-	"limits.attachments_per_ip": {"3", "1", "2"},
-	"limits.attaches":           {"3", "1", "2"},
-	"limits.attaches_per_ip":    {"3", "1", "2"},
-	"limits.commands":           {"3", "1", "2"},
-	"limits.commands_per_ip":    {"3", "1", "2"},
-	"limits.publishes":          {"3", "1", "2"},
-	"limits.publish_bytes":      {"3MiB", "1MiB", "2MiB"},
-	"limits.reads_per_ip":       {"3", "1", "2"},
-	"limits.pending":            {"3MiB", "1MiB", "2MiB"},
-	"trusted_proxy":             {"10.0.0.0/8", "192.0.2.7/32, 2001:db8::/32", "127.0.0.0/8"},
-	"forwarded_header":          {"forwarded", "forwarded", "forwarded"},
-	"proxy_protocol":            {"true", "true", "true"},
-	"log.level":                 {"debug", "warn", "error"},
-	"log.format":                {"json", "json", "json"},
+	"tls.cert":                     {"/a.pem", "/b.pem", "/c.pem"},
+	"tls.key":                      {"/a.key", "/b.key", "/c.key"},
+	"tls.hsts":                     {"1h", "2h", "3h"},
+	"acme.domains":                 {"a.example.com", "b.example.com, c.example.com", "d.example.com"},
+	"acme.email":                   {"a@example.com", "b@example.com", "c@example.com"},
+	"acme.directory":               {"https://a/", "https://b/", "https://c/"},
+	"acme.accept_terms":            {"true", "true", "true"},
+	"acme.cache":                   {"/a", "/b", "/c"},
+	"limits.connections":           {"3", "1", "2"},
+	"listen":                       {"127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"},
+	"data":                         {"/a", "/b", "/c"},
+	"nats":                         {"nats://a:1", "nats://b:1,tls://c:2", "nats://c:1"},
+	"stream.name":                  {"A", "B", "C"},
+	"stream.prefix":                {"a", "b.c", "c"},
+	"stream.max_age":               {"1h", "2h", "3h30m"},
+	"stream.max_bytes":             {"2GiB", "3GiB", "4GiB"},
+	"stream.dedupe":                {"1m", "90s", "3m"},
+	"stream.replicas":              {"3", "4", "5"},
+	"stream.sync":                  {"always", "always", "always"},
+	"tail_bytes":                   {"1MiB", "2MiB", "1500000"},
+	"catch_ups":                    {"1", "2", "3"},
+	"disk_reserve":                 {"1MiB", "2MiB", "3MiB"},
+	"beat":                         {"1s", "2s", "3s"},
+	"drain":                        {"1s", "2s", "3s"},
+	"limits.frame":                 {"1MiB", "2MiB", "3MiB"},
+	"limits.batch":                 {"1MiB", "2MiB", "3MiB"},
+	"limits.channels":              {"1", "2", "3"},
+	"limits.history":               {"1", "2", "3"},
+	"limits.wait":                  {"1s", "2s", "3s"},
+	"limits.body_stall":            {"1s", "2s", "3s"},
+	"limits.write_stall":           {"1s", "2s", "3s"},
+	"limits.header":                {"4KiB", "5KiB", "6KiB"},
+	"limits.header_wait":           {"1s", "2s", "3s"},
+	"limits.idle":                  {"1s", "3s", "4s"},
+	"limits.fanout":                {"1MiB", "2MiB", "3MiB"},
+	"limits.attachments":           {"3", "1", "2"},
+	"limits.attachments_per_ip":    {"3", "1", "2"},
+	"limits.attaches":              {"3", "1", "2"},
+	"limits.attaches_per_ip":       {"3", "1", "2"},
+	"limits.commands":              {"3", "1", "2"},
+	"limits.commands_per_ip":       {"3", "1", "2"},
+	"limits.publishes":             {"3", "1", "2"},
+	"limits.publish_bytes":         {"3MiB", "1MiB", "2MiB"},
+	"limits.reads_per_ip":          {"3", "1", "2"},
+	"limits.pending":               {"3MiB", "1MiB", "2MiB"},
+	"limits.attachments_per_sub":   {"3", "1", "2"},
+	"limits.publishes_per_sub":     {"3", "1", "2"},
+	"limits.publish_bytes_per_sub": {"3MiB", "1MiB", "2MiB"},
+	"limits.catch_ups_per_client":  {"3", "1", "4"},
+	"auth.secret":                  {strings.Repeat("a", 32), strings.Repeat("b", 32), strings.Repeat("c", 32)},
+	"auth.secret_file":             {"/a", "/b", "/c"},
+	"auth.keys":                    {"/a", "/b, /c", "/c"},
+	"auth.jwks":                    {"https://a/k", "http://127.0.0.1:1/k", "https://c/k"},
+	"auth.issuer":                  {"a", "b", "https://c/"},
+	"auth.audience":                {"a", "b, c", "c"},
+	"auth.skew":                    {"0s", "1s", "2s"},
+	"auth.max_lifetime":            {"1h", "2h", "3h"},
+	"auth.grace":                   {"1s", "2s", "3s"},
+	"auth.api_keys":                {"/a", "/b", "/c"},
+	"auth.anonymous.subscribe":     {"a.*", "b, c.>", "c"},
+	"auth.anonymous.publish":       {"a.*", "b, c.>", "c"},
+	"auth.anonymous.presence":      {"a.*", "b, c.>", "c"},
+	"origins":                      {"https://a", "https://*.b.example, http://localhost:3000", "'*'"},
+	"insecure":                     {"true", "true", "true"},
+	"trusted_proxy":                {"10.0.0.0/8", "192.0.2.7/32, 2001:db8::/32", "127.0.0.0/8"},
+	"forwarded_header":             {"forwarded", "forwarded", "forwarded"},
+	"proxy_protocol":               {"true", "true", "true"},
+	"log.level":                    {"debug", "warn", "error"},
+	"log.format":                   {"json", "json", "json"},
 }
 
 // canonical is how a sample is printed.
-func canonical(s string) string {
+func canonical(key, s string) string {
+	if key == "auth.secret" {
+		return hidden
+	}
+	s = strings.Trim(s, "'")
 	if d, err := time.ParseDuration(s); err == nil {
 		return formatDuration(d)
 	}
@@ -118,7 +145,7 @@ func canonical(s string) string {
 // TestFlagBeatsVariableBeatsFileBeatsDefault takes every setting through every source.
 func TestFlagBeatsVariableBeatsFileBeatsDefault(t *testing.T) {
 	defaults := settings(t, nil)
-	keys := allKeys()
+	keys := settingKeys()
 	if len(defaults) != len(keys) || len(samples) != len(keys) {
 		t.Fatalf("%d settings are printed and %d have samples, of %d", len(defaults), len(samples), len(keys))
 	}
@@ -132,6 +159,16 @@ func TestFlagBeatsVariableBeatsFileBeatsDefault(t *testing.T) {
 			base = append(base, "--nats=nats://a:1")
 		case "proxy_protocol":
 			base = append(base, "--trusted-proxy=10.0.0.1")
+		case "auth.jwks":
+			base = append(base, "--auth-issuer=a")
+		case "tls.cert":
+			base = append(base, "--tls-key=/key.pem")
+		case "tls.key":
+			base = append(base, "--tls-cert=/cert.pem")
+		case "tls.hsts":
+			base = append(base, "--tls-cert=/cert.pem", "--tls-key=/key.pem")
+		case "acme.domains":
+			base = append(base, "--acme-accept-terms")
 		}
 		for _, c := range []struct {
 			source string
@@ -144,8 +181,8 @@ func TestFlagBeatsVariableBeatsFileBeatsDefault(t *testing.T) {
 			{"flag", []string{variable}, append(base, flag), sample[0]},
 		} {
 			got := settings(t, c.env, c.args...)
-			if got[key] != canonical(c.want) {
-				t.Errorf("%s from its %s is %q, want %q", key, c.source, got[key], canonical(c.want))
+			if got[key] != canonical(key, c.want) {
+				t.Errorf("%s from its %s is %q, want %q", key, c.source, got[key], canonical(key, c.want))
 			}
 			if sample[0] != sample[1] && got[key] == defaults[key] {
 				t.Errorf("%s from its %s is the default", key, c.source)
@@ -225,11 +262,11 @@ func TestMistakesNameTheSettingTheValueTheSourceAndWhatIsAllowed(t *testing.T) {
 		{"NATS", "nats: http://a", nil, nil, []string{"nats", `"http://a"`, "nats://"}},
 		{"stream", "", nil, []string{"--stream-name=a.b"}, []string{"stream.name", `"a.b"`, "A-Z"}},
 		{"prefix", "", nil, []string{"--stream-prefix=>"}, []string{"stream.prefix", `">"`, "tokens"}},
-		{"no setting, file", "stream:\n  max_byte: 12", nil, nil, []string{"stream.max_byte,", `"12"`, "fairlead.yaml:2", "mean stream.max_bytes?", "stream.sync"}},
-		{"no section", "streams:\n  name: A", nil, nil, []string{"streams,", "fairlead.yaml:1", "listen"}},
-		{"no setting, variable", "", []string{"FAIRLEAD_STREAM_MAXAGE=1h"}, nil, []string{"FAIRLEAD_STREAM_MAXAGE,", `"1h"`, "mean FAIRLEAD_STREAM_MAX_AGE?"}},
+		{"no setting, file", "stream:\n  max_byte: 12", nil, nil, []string{"stream.max_byte,", "fairlead.yaml:2", "mean stream.max_bytes?"}},
+		{"no section", "streams:\n  name: A", nil, nil, []string{"streams,", "fairlead.yaml:1", "--help"}},
+		{"no setting, variable", "", []string{"FAIRLEAD_STREAM_MAXAGE=1h"}, nil, []string{"FAIRLEAD_STREAM_MAXAGE,", "mean FAIRLEAD_STREAM_MAX_AGE?"}},
 		{"no setting, flag", "", nil, []string{"--stream-maxage=1h"}, []string{"--stream-maxage"}},
-		{"a value for a section", "stream: 4", nil, nil, []string{"stream", `"4"`, "fairlead.yaml:1", "stream.name"}},
+		{"a value for a section", "stream: 4", nil, nil, []string{"stream,", "fairlead.yaml:1", "stream.name"}},
 		{"a section for a value", "beat:\n  fast: yes", nil, nil, []string{"beat", "fairlead.yaml:1"}},
 		{"no value", "beat:", nil, nil, []string{"beat", "fairlead.yaml:1"}},
 		{"a list", "- beat", nil, nil, []string{"fairlead.yaml:1", "settings"}},
@@ -298,9 +335,16 @@ func FuzzParseFile(f *testing.F) {
 	f.Add("log: {level: warn}\n---\nbeat: &a 1s\n")
 	f.Add("beat: *a\n<<: {x: y}\n? [a]\n: b")
 	f.Fuzz(func(t *testing.T, text string) {
-		settings, err := parseFile("f", []byte(text), allKeys())
-		if (settings == nil) == (err == nil) {
-			t.Errorf("got %v, %v", settings, err)
+		settings, mistakes := parseFile("f", []byte(text), settingKeys())
+		for key, value := range settings {
+			if !slices.Contains(settingKeys(), key) || !strings.HasPrefix(value.origin, "f:") {
+				t.Errorf("got %s, %+v", key, value)
+			}
+		}
+		for _, mistake := range mistakes {
+			if !strings.Contains(mistake.Error(), "f:") {
+				t.Errorf("got %v, which has no place", mistake)
+			}
 		}
 	})
 }

@@ -11,26 +11,29 @@ import (
 	"github.com/goccy/go-yaml/parser"
 )
 
-// parseFile is the settings of a YAML file by their keys. Keys that are not
-// among known are refused. The values are not looked at yet.
-func parseFile(path string, text []byte, known []string) (map[string]given, error) {
+// parseFile is the settings of a YAML file by their keys, and all mistakes in
+// it: keys that are not among known are some. The values are not looked at yet,
+// and no mistake shows one: it may be a secret.
+func parseFile(path string, text []byte, known []string) (map[string]given, []error) {
+	file := settingsFile{path: path, known: known, settings: map[string]given{}}
 	tree, err := parser.ParseBytes(text, 0)
 	if err != nil {
-		if at, ok := errors.AsType[yaml.Error](err); ok {
-			return nil, usagef("%s:%d: %s", path, at.GetToken().Position.Line, at.GetMessage())
-		}
-		return nil, usagef("%s: %w", path, err)
+		return file.settings, []error{yamlError(path, err)}
 	}
-	file := settingsFile{path: path, known: known, settings: map[string]given{}}
 	for _, doc := range tree.Docs {
-		if doc.Body == nil {
-			continue
-		}
-		if err := file.section("", doc.Body); err != nil {
-			return nil, err
+		if doc.Body != nil {
+			file.section("", doc.Body)
 		}
 	}
-	return file.settings, nil
+	return file.settings, file.mistakes
+}
+
+// yamlError is a library's error with the place, and without the text of the file.
+func yamlError(path string, err error) error {
+	if at, ok := errors.AsType[yaml.Error](err); ok && at.GetToken() != nil {
+		return fmt.Errorf("%s:%d: %s", path, at.GetToken().Position.Line, at.GetMessage())
+	}
+	return fmt.Errorf("%s cannot be read as YAML", path)
 }
 
 // settingsFile gathers the settings of one file.
@@ -38,64 +41,68 @@ type settingsFile struct {
 	path     string
 	known    []string
 	settings map[string]given
+	mistakes []error
 }
 
 func (f *settingsFile) at(node ast.Node) string {
 	return fmt.Sprintf("%s:%d", f.path, node.GetToken().Position.Line)
 }
 
-// section gathers the settings of node, whose keys begin with prefix.
-func (f *settingsFile) section(prefix string, node ast.Node) error {
-	if _, comments := node.(*ast.CommentGroupNode); comments {
-		return nil
-	}
-	mapping, ok := node.(ast.MapNode)
-	if !ok {
-		if prefix == "" {
-			return usagef("%s: the file must hold settings, such as listen: 127.0.0.1:8080", f.at(node))
-		}
-		return usagef("%s is %q, from %s: it must be a section with the settings %s",
-			strings.TrimSuffix(prefix, "."), node.String(), f.at(node), strings.Join(f.under(prefix), ", "))
-	}
-	for entry := mapping.MapRange(); entry.Next(); {
-		key := prefix + entry.Key().GetToken().Value
-		if err := f.setting(key, entry.KeyValue(), entry.Value()); err != nil {
-			return err
-		}
-	}
-	return nil
+func (f *settingsFile) mistaken(format string, args ...any) {
+	f.mistakes = append(f.mistakes, fmt.Errorf(format, args...))
 }
 
-func (f *settingsFile) setting(key string, entry, value ast.Node) error {
+// section gathers the settings of node, whose keys begin with prefix.
+func (f *settingsFile) section(prefix string, node ast.Node) {
+	if _, comments := node.(*ast.CommentGroupNode); comments {
+		return
+	}
+	mapping, ok := node.(ast.MapNode)
+	if !ok && prefix == "" {
+		f.mistaken("%s: the file must hold settings, such as listen: 127.0.0.1:8080", f.at(node))
+		return
+	}
+	if !ok {
+		f.mistaken("%s, in %s, has a plain value: it must be a section with the settings %s",
+			strings.TrimSuffix(prefix, "."), f.at(node), strings.Join(f.under(prefix), ", "))
+		return
+	}
+	for entry := mapping.MapRange(); entry.Next(); {
+		f.setting(prefix+entry.Key().GetToken().Value, entry.KeyValue(), entry.Value())
+	}
+}
+
+func (f *settingsFile) setting(key string, entry, value ast.Node) {
 	switch {
 	case slices.Contains(f.known, key):
 		if list, ok := value.(*ast.SequenceNode); ok {
-			return f.list(key, list)
+			f.list(key, list)
+			return
 		}
 		scalar, ok := value.(ast.ScalarNode)
 		if _, block := value.(*ast.LiteralNode); !ok || block || value.Type() == ast.NullType {
-			return usagef("%s has no plain value in %s: write one, such as %s: …, or leave the setting out", key, f.at(entry), key[strings.LastIndexByte(key, '.')+1:])
+			f.mistaken("%s has no plain value in %s: write one, such as %s: …, or leave the setting out", key, f.at(entry), key[strings.LastIndexByte(key, '.')+1:])
+			return
 		}
 		f.settings[key] = given{scalar.GetToken().Value, f.at(value)}
-		return nil
 	case len(f.under(key+".")) > 0:
-		return f.section(key+".", value)
+		f.section(key+".", value)
 	default:
-		return unknownSetting(key, strings.TrimSpace(value.String()), f.at(entry), f.known)
+		f.mistakes = append(f.mistakes, unknownSetting(key, f.at(entry), f.known))
 	}
 }
 
 // list takes a list of plain values as one, with commas between them: it is up to the setting whether it may be that.
-func (f *settingsFile) list(key string, list *ast.SequenceNode) error {
+func (f *settingsFile) list(key string, list *ast.SequenceNode) {
 	texts := make([]string, len(list.Values))
 	for i, value := range list.Values {
 		if _, plain := value.(ast.ScalarNode); !plain {
-			return usagef("%s holds something else than plain values in %s", key, f.at(value))
+			f.mistaken("%s holds something else than plain values in %s", key, f.at(value))
+			return
 		}
 		texts[i] = value.GetToken().Value
 	}
 	f.settings[key] = given{strings.Join(texts, ","), f.at(list)}
-	return nil
 }
 
 // under are the known keys that begin with prefix.

@@ -12,17 +12,22 @@ import (
 
 // program is the command line's grammar.
 type program struct {
-	Serve   serveCmd   `cmd:"" default:"withargs" help:"Serve clients and keep the log. This is what happens without a command."`
-	Pub     pubCmd     `cmd:"" help:"Publish to a channel."`
-	Sub     subCmd     `cmd:"" help:"Print the messages of channels as they come."`
-	Ping    pingCmd    `cmd:"" help:"Ask whether a gateway answers, and print where its log stands."`
-	Doctor  doctorCmd  `cmd:"" help:"Find out which transports get through to a gateway, and what to change on the way."`
+	Serve  serveCmd  `cmd:"" default:"withargs" help:"Serve clients and keep the log. This is what happens without a command."`
+	Pub    pubCmd    `cmd:"" help:"Publish to a channel."`
+	Sub    subCmd    `cmd:"" help:"Print the messages of channels as they come."`
+	Ping   pingCmd   `cmd:"" help:"Ask whether a gateway answers, and print where its log stands."`
+	Doctor doctorCmd `cmd:"" help:"Find out which transports get through to a gateway, and what to change on the way."`
+
+	CheckConfig checkConfigCmd `cmd:"" help:"Find what is wrong or doubtful about the settings of serve. Status 2: something is wrong."`
+	Token       tokenCmd       `cmd:"" help:"Make a token with the gateway's key, for development."`
+	APIKey      apiKeyCmd      `cmd:"" name:"api-key" help:"Make an API key for an origin: the key to stdout, once, and what the gateway is to know of it to stderr."`
+
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 
 const description = `Fairlead is a realtime gateway: every client gets the best transport that its network lets through, and each is a cursor over one durable, ordered log.
 
-The settings of serve come from flags, then from FAIRLEAD_… variables, then from the YAML file of --config.`
+The settings of serve come from flags, then from FAIRLEAD_… variables, then from the YAML file of --config. On SIGHUP it reads that file, and those that it names, again.`
 
 // stdio is what a process is given to read and to write.
 type stdio struct {
@@ -62,8 +67,8 @@ func run(ctx context.Context, args, env []string, std stdio) error {
 }
 
 func dispatch(ctx context.Context, args, env []string, std stdio) error {
-	sources := &sources{env: environment(env)}
-	command, err := parse(args, sources, std)
+	sources := &sources{env: environment(env), args: args}
+	command, err := parse(new(program), sources, std)
 	if err != nil || command == nil {
 		return err
 	}
@@ -74,9 +79,10 @@ func dispatch(ctx context.Context, args, env []string, std stdio) error {
 // helpGiven is thrown by kong's exit, which is how its help ends a process.
 type helpGiven struct{}
 
-// parse makes args, and what the sources add to them, a command ready to run.
-// It returns nil when it has printed the help that was asked for.
-func parse(args []string, sources *sources, std stdio) (command *kong.Context, err error) {
+// parse makes the arguments, and what the other sources add to them, a command
+// ready to run, and fills into the program. It returns nil when it has printed
+// the help that was asked for.
+func parse(into *program, sources *sources, std stdio) (command *kong.Context, err error) {
 	defer func() {
 		if thrown := recover(); thrown != nil {
 			if _, ok := thrown.(helpGiven); !ok {
@@ -85,12 +91,12 @@ func parse(args []string, sources *sources, std stdio) (command *kong.Context, e
 			command, err = nil, nil
 		}
 	}()
-	parser, err := kong.New(new(program),
+	parser, err := kong.New(into,
 		kong.Name("fairlead"),
 		kong.Description(description),
 		kong.Writers(std.out, std.err),
 		kong.Exit(func(int) { panic(helpGiven{}) }),
-		kong.NamedMapper("setting", settingMapper{}),
+		kong.NamedMapper("setting", settingMapper{sources}),
 		kong.ValueFormatter(helpWithVariable),
 		kong.Resolvers(sources),
 		kong.BindFor(sources),
@@ -98,16 +104,12 @@ func parse(args []string, sources *sources, std stdio) (command *kong.Context, e
 	if err != nil {
 		return nil, err
 	}
-	command, err = parser.Parse(args)
-	// Kong puts a flag's name before what a source found, whatever that is about.
-	if bad, ok := errors.AsType[*settingError](err); ok {
-		return nil, usageError{bad}
-	}
-	if bad, ok := errors.AsType[usageError](err); ok {
-		return nil, bad
-	}
+	command, err = parser.Parse(sources.args)
 	if err != nil {
-		return nil, usagef("%w: see fairlead --help", err)
+		sources.mistaken(fmt.Errorf("%w: see fairlead --help", err))
+	}
+	if len(sources.mistakes) > 0 {
+		return nil, usageError{errors.Join(sources.mistakes...)}
 	}
 	return command, nil
 }

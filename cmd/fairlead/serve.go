@@ -23,21 +23,23 @@ type serveCmd struct {
 
 // Run serves until ctx is done, and then drains.
 func (cmd *serveCmd) Run(ctx context.Context, std stdio, sources *sources) error {
-	if err := cmd.check(sources.originOf); err != nil {
-		return usageError{err}
+	report := cmd.check(sources.originOf)
+	if err := report.err(); err != nil {
+		return err
 	}
 	if cmd.PrintConfig {
 		return cmd.print(std.out, sources.originOf)
 	}
-	return serve(ctx, &cmd.config, std)
+	return serve(ctx, &cmd.config, std, report)
 }
 
 // closeGrace is what the process takes at most, beyond the drain window, to end in order.
 const closeGrace = 10 * time.Second
 
 // serve runs a gateway until ctx is done, and then drains it.
-func serve(ctx context.Context, c *config, std stdio) (err error) {
+func serve(ctx context.Context, c *config, std stdio, report *report) (err error) {
 	log := c.logger(std.err)
+	report.log(log)
 	node, err := openNode(ctx, c, log) // before listening: whoever finds the port open finds the log too
 	if err != nil {
 		return err
@@ -50,9 +52,16 @@ func serve(ctx context.Context, c *config, std stdio) (err error) {
 		defer cancel()
 		err = errors.Join(err, node.close(ctx))
 	}()
-	listener, err := c.openListener(ctx)
+	listener, err := c.openListener(ctx, log)
 	if err != nil {
 		return err
+	}
+	if c.open() && !c.Insecure && !isLoopback(listener.Addr()) { // a name that leads elsewhere
+		report.wrong("listen", "%s", mustNotBeOpen)
+		return errors.Join(report.err(), listener.Close())
+	}
+	if err := node.collect(listener.connections); err != nil {
+		return errors.Join(err, listener.Close())
 	}
 	server := &http.Server{
 		Handler:           node.handler,
@@ -63,9 +72,9 @@ func serve(ctx context.Context, c *config, std stdio) (err error) {
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }() // ends with Shutdown or Close, below
-	if !isLoopback(listener.Addr()) {
-		log.Warn("listening beyond this machine without authentication: put a gateway that authenticates in front", "address", listener.Addr().String())
+	go func() { served <- listener.serve(ctx, server) }() // ends with Shutdown or Close, below
+	if c.open() && !isLoopback(listener.Addr()) {
+		log.Warn("everybody who reaches this address may do everything, as insecure says", "address", listener.Addr().String())
 	}
 	if err := banner(std.out, c, listener.Addr()); err != nil {
 		return errors.Join(err, server.Close())
@@ -102,18 +111,29 @@ func isLoopback(addr net.Addr) bool {
 	return err == nil && ap.Addr().IsLoopback()
 }
 
-// banner prints where the gateway listens, where the log is, and what to try.
-// Its first line is for programs as well.
+// banner prints where the gateway listens, where the log is, who may come in,
+// and what to try. Its first line is for programs as well.
 func banner(w io.Writer, c *config, addr net.Addr) error {
-	at := "http://" + reachable(addr)
+	who, token, as := "it is open: whoever reaches it may do everything", "", ""
+	if !c.open() {
+		who = "whoever shows a token or an API key may do what that grants"
+	}
+	if c.Auth.hasAnonymous() {
+		who += "; everybody else, what auth.anonymous does"
+	}
+	if c.Auth.hasKeys() {
+		as = ` -H "Authorization: Bearer $TOKEN"`
+		token = "  TOKEN=$(fairlead token --subscribe 'chat.*' --publish 'chat.*') # with this gateway's settings\n"
+	}
 	_, err := fmt.Fprintf(w, `fairlead listening on %[1]s
 the log is kept in %[2]s
+%[3]s
 
 Try:
-  open %[1]s/                                  # the demo, in a browser
-  curl -N -H 'Accept: text/event-stream' '%[1]s/v1/attach?channel=chat.42'
-  curl -H 'Content-Type: application/json' -d '{"data":"hello"}' %[1]s/v1/channels/chat.42/messages
-`, at, c.place())
+%[4]s  open %[1]s/                                  # the demo, in a browser
+  curl -N%[5]s -H 'Accept: text/event-stream' '%[1]s/v1/attach?channel=chat.42'
+  curl%[5]s -H 'Content-Type: application/json' -d '{"data":"hello"}' %[1]s/v1/channels/chat.42/messages
+`, c.url(addr), c.place(), who, token, as)
 	return err
 }
 

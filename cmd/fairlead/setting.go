@@ -9,33 +9,37 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/alecthomas/kong"
 
+	"github.com/fairlead/fairlead/gateway/auth"
 	"github.com/fairlead/fairlead/protocol"
 )
 
-// A settingError says which setting is wrong, where it came from, and what it may be.
+// A settingError says which setting is wrong, where it came from, and what to
+// do. Its value is as it may be shown.
 type settingError struct {
-	key, value, origin, allowed string
+	key, value, origin, advice string
 }
 
 func (e *settingError) Error() string {
-	return fmt.Sprintf("%s is %q, from %s: it must be %s", e.key, e.value, e.origin, e.allowed)
+	return fmt.Sprintf("%s is %q, from %s: %s", e.key, e.value, e.origin, e.advice)
 }
 
 // given is a setting's text with where it stood.
 type given struct{ text, origin string }
 
 // settingMapper decodes every setting of config, from whatever source, so that
-// all of them are checked by the same rules and answered with the same errors.
-type settingMapper struct{}
+// all of them are checked by the same rules and answered with the same errors,
+// which it leaves with the sources: all mistakes are told at once.
+type settingMapper struct{ sources *sources }
 
 // IsBoolFromValue implements kong.BoolMapperExt: such a flag may stand without a value.
 func (settingMapper) IsBoolFromValue(v reflect.Value) bool { return v.Kind() == reflect.Bool }
 
 // Decode implements kong.Mapper.
-func (settingMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
+func (m settingMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
 	if target.Kind() == reflect.Bool && ctx.Scan.Peek().Type != kong.FlagValueToken {
 		target.SetBool(true) // a flag by itself
 		return nil
@@ -52,13 +56,27 @@ func (settingMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error
 	rule := rule{min: tag.Get("min"), max: tag.Get("max"), oneof: tag.Get("oneof"), form: tag.Get("form")}
 	parsed, err := rule.parse(target.Interface(), value.text)
 	if err != nil {
-		return &settingError{key: tag.Get("key"), value: value.text, origin: value.origin, allowed: err.Error()}
+		shown := shown(target.Interface(), value.text, tag.Get("form"))
+		m.sources.mistaken(&settingError{key: tag.Get("key"), value: shown, origin: value.origin, advice: "it must be " + err.Error()})
+		return nil
 	}
-	if list, ok := parsed.(networks); ok {
-		parsed = append(target.Interface().(networks), list...) // one flag after the other
+	if parsed := reflect.ValueOf(parsed); parsed.Kind() == reflect.Slice {
+		target.Set(reflect.AppendSlice(target, parsed)) // one flag after the other
+	} else {
+		target.Set(parsed)
 	}
-	target.Set(reflect.ValueOf(parsed))
 	return nil
+}
+
+// shown is a setting's text as it may be shown. like is a value of the setting's type.
+func shown(like any, text, form string) string {
+	if _, is := like.(secret); is && text != "" {
+		return hidden
+	}
+	if form == "nats" || form == "jwks" {
+		return shownURLs(text)
+	}
+	return text
 }
 
 // rule is what a setting may be.
@@ -75,8 +93,13 @@ func (r rule) parse(like any, text string) (any, error) {
 			return nil, fmt.Errorf("true or false")
 		}
 		return on, nil
+	case secret:
+		return parseSecret(text)
 	case networks:
 		return parseNetworks(text)
+	case list:
+		l := parseList(text)
+		return l, r.checkList(l)
 	case int:
 		return within(r, text, strconv.Atoi, "a whole number", "")
 	case size:
@@ -113,6 +136,19 @@ func (r rule) checkText(text string) error {
 	return forms[r.form](text)
 }
 
+// checkList looks at each text of a list.
+func (r rule) checkList(l list) error {
+	for _, text := range l {
+		if err := r.checkText(text); err != nil {
+			return err
+		}
+	}
+	if r.form == "pattern" && len(l) > auth.MaxPatterns {
+		return fmt.Errorf("at most %d patterns: wildcards make few of many", auth.MaxPatterns)
+	}
+	return nil
+}
+
 // forms are the texts that have a grammar of their own. Their errors are what is allowed.
 var forms = map[string]func(string) error{
 	"address": func(s string) error {
@@ -130,6 +166,30 @@ var forms = map[string]func(string) error{
 			return fmt.Errorf("a directory, such as ./fairlead-data")
 		}
 		return nil
+	},
+	"file":   checkFile,
+	"domain": checkDomain,
+	"email":  checkEmail,
+	"https":  checkHTTPS,
+	"text": func(s string) error {
+		if strings.TrimSpace(s) != s || strings.ContainsFunc(s, unicode.IsControl) {
+			return fmt.Errorf("text without control characters, and without spaces around it")
+		}
+		return nil
+	},
+	"pattern": func(s string) error {
+		if err := protocol.CheckPattern(s); err != nil {
+			return fmt.Errorf("patterns of channels, such as chat.* or news.> (%s: %s)", s, protocol.ErrorFrom(err).Message)
+		}
+		return nil
+	},
+	"origin": checkOrigin,
+	"jwks": func(s string) error {
+		u, err := url.Parse(s)
+		if s == "" || err == nil && (u.Scheme == "https" && u.Host != "" || u.Scheme == "http" && isLocalHost(u.Hostname())) {
+			return nil
+		}
+		return fmt.Errorf("empty, or an https URL, such as https://login.example.com/.well-known/jwks.json: whoever is on the way could put keys of their own there")
 	},
 	"nats": func(s string) error {
 		if s == "" {

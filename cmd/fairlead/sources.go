@@ -2,22 +2,30 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
 )
 
-// sources are where settings that no flag gives come from: the environment,
-// then the file of --config. It is a kong.Resolver. Not for concurrent use.
+// sources are where settings come from: the arguments, else the environment,
+// else the file of --config. It is a kong.Resolver, for what the arguments leave
+// out. Not for concurrent use.
 type sources struct {
-	env map[string]string
+	args []string
+	env  map[string]string
 
-	loaded  bool
-	file    map[string]given  // by key
-	origins map[string]string // by key, of the settings that are not the default
+	loaded   bool
+	file     map[string]given  // by key
+	origins  map[string]string // by key, of the settings that are not the default
+	mistakes []error           // all that is wrong with settings, each by itself
 }
+
+// mistaken remembers a mistake: the others are looked for as well before any is told of.
+func (s *sources) mistaken(err error) { s.mistakes = append(s.mistakes, err) }
 
 // Validate implements kong.Resolver.
 func (s *sources) Validate(*kong.Application) error { return nil }
@@ -32,9 +40,7 @@ func (s *sources) Resolve(ctx *kong.Context, _ *kong.Path, flag *kong.Flag) (any
 		}
 		return nil, nil
 	}
-	if err := s.load(ctx); err != nil {
-		return nil, err
-	}
+	s.load(ctx)
 	value, ok := s.file[key]
 	if text, set := s.env[variable]; set {
 		value, ok = given{text, variable}, true
@@ -46,17 +52,15 @@ func (s *sources) Resolve(ctx *kong.Context, _ *kong.Path, flag *kong.Flag) (any
 	return value, nil
 }
 
-// load reads the file, once, and refuses whatever is no setting.
-func (s *sources) load(ctx *kong.Context) error {
+// load reads the file, once. Whatever is no setting is a mistake.
+func (s *sources) load(ctx *kong.Context) {
 	if s.loaded {
-		return nil
+		return
 	}
 	s.loaded = true
 	s.origins = map[string]string{}
-	known := knownSettings(ctx)
-	if err := s.checkVariables(known); err != nil {
-		return err
-	}
+	known := settingKeys()
+	s.checkVariables(known)
 	path := s.env["FAIRLEAD_CONFIG"]
 	for _, p := range ctx.Path {
 		if p.Flag != nil && p.Flag.Name == "config" {
@@ -67,22 +71,27 @@ func (s *sources) load(ctx *kong.Context) error {
 		}
 	}
 	if path == "" {
-		return nil
+		return
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return &settingError{key: "config", value: path, origin: s.originOfConfig(ctx), allowed: "a file that can be read (" + err.Error() + ")"}
+		s.mistaken(&settingError{key: "config", value: path, origin: s.originOfConfig(ctx), advice: "it must be a file that can be read (" + err.Error() + ")"})
+		return
 	}
-	s.file, err = parseFile(path, text, known)
-	return err
+	var mistakes []error
+	s.file, mistakes = parseFile(path, text, known)
+	s.mistakes = append(s.mistakes, mistakes...)
 }
+
+// defaultOrigin is where a setting comes from that nobody has set.
+const defaultOrigin = "default"
 
 // originOf is where the setting came from, for people.
 func (s *sources) originOf(key string) string {
 	if origin, ok := s.origins[key]; ok {
 		return origin
 	}
-	return "default"
+	return defaultOrigin
 }
 
 func (s *sources) originOfConfig(ctx *kong.Context) string {
@@ -94,29 +103,23 @@ func (s *sources) originOfConfig(ctx *kong.Context) string {
 	return "FAIRLEAD_CONFIG"
 }
 
-// knownSettings are the keys of the selected command's settings, in their order.
-func knownSettings(ctx *kong.Context) (keys []string) {
-	for _, flag := range ctx.Selected().Flags {
-		if flag.Tag.Has("key") {
-			keys = append(keys, flag.Tag.Get("key"))
-		}
-	}
+// settingKeys are the keys of all settings, in their order.
+func settingKeys() (keys []string) {
+	section(reflect.ValueOf(config{}), func(key string, _ any) { keys = append(keys, key) })
 	return keys
 }
 
-// checkVariables refuses variables that look like settings and are none.
-func (s *sources) checkVariables(known []string) error {
-	variables := []string{"FAIRLEAD_CONFIG", "FAIRLEAD_URL"}
+// checkVariables finds variables that look like settings and are none.
+func (s *sources) checkVariables(known []string) {
+	variables := []string{"FAIRLEAD_CONFIG", "FAIRLEAD_URL", "FAIRLEAD_TOKEN", "FAIRLEAD_TOKEN_FILE"}
 	for _, key := range known {
 		variables = append(variables, variableOfKey(key))
 	}
-	for name, value := range s.env {
-		if !strings.HasPrefix(name, "FAIRLEAD_") || slices.Contains(variables, name) || isServiceLink(name) {
-			continue
+	for _, name := range slices.Sorted(maps.Keys(s.env)) {
+		if strings.HasPrefix(name, "FAIRLEAD_") && !slices.Contains(variables, name) && !isServiceLink(name) {
+			s.mistaken(unknownSetting(name, "the environment", variables))
 		}
-		return unknownSetting(name, value, "the environment", variables)
 	}
-	return nil
 }
 
 // isServiceLink tells whether Kubernetes sets the variable by itself in each
@@ -125,13 +128,14 @@ func isServiceLink(name string) bool {
 	return name == "FAIRLEAD_PORT" || strings.HasPrefix(name, "FAIRLEAD_PORT_") || strings.HasPrefix(name, "FAIRLEAD_SERVICE_")
 }
 
-// unknownSetting is the error for a setting that does not exist, with the ones that do.
-func unknownSetting(name, value, origin string, known []string) error {
-	hint := ""
+// unknownSetting is the error for a setting that does not exist. It does not
+// show the value: that of a secret's name with a slip in it is one.
+func unknownSetting(name, origin string, known []string) error {
+	hint := "fairlead serve --help lists them"
 	if near := nearest(name, known); near != "" {
-		hint = fmt.Sprintf(" Did you mean %s?", near)
+		hint = fmt.Sprintf("did you mean %s?", near)
 	}
-	return usagef("%s, set to %q in %s, is not a setting.%s There are: %s", name, value, origin, hint, strings.Join(known, ", "))
+	return fmt.Errorf("%s, in %s, is not a setting: %s", name, origin, hint)
 }
 
 // variableOf is the environment variable of a flag, or nothing.

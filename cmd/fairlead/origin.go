@@ -1,0 +1,39 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// checkOrigin reports what is no origin of web pages (RFC 6454, section 6.2),
+// nor a pattern of some. Its error is what is allowed.
+func checkOrigin(s string) error {
+	if s == "*" {
+		return nil
+	}
+	u, err := url.Parse(strings.Replace(s, "://*.", "://", 1))
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || s != strings.ToLower(s) ||
+		u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(u.Host, "*") || strings.HasSuffix(s, "?") || strings.HasSuffix(s, "#") {
+		return fmt.Errorf("origins as browsers write them, such as https://app.example.com, https://*.example.com or *: a scheme and a host in lower case, without a path (%s)", s)
+	}
+	return nil
+}
+
+// isPlainOrigin tells whether pages of the origin come without TLS, and from
+// elsewhere: whoever is on the way can change them.
+func isPlainOrigin(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && u.Scheme == "http" && !isLocalHost(u.Hostname())
+}
+
+// isLocalHost tells whether host is this machine by any name or address: without asking anybody.
+func isLocalHost(host string) bool {
+	host = strings.ToLower(host)
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") { // RFC 6761, section 6.3
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Unmap().IsLoopback()
+}

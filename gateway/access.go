@@ -117,8 +117,8 @@ func (g *Gateway) again(grant *auth.Grant, session string) (*auth.Grant, error) 
 	if err != nil {
 		return nil, err
 	}
-	if over := g.over(now); !over.IsZero() && !time.Now().Before(over) {
-		return nil, now.Check(time.Now())
+	if at := time.Now(); g.isOver(now, at) {
+		return nil, now.Check(at)
 	}
 	return now, g.access.revoked.Check(now, session)
 }
@@ -129,6 +129,11 @@ func (g *Gateway) over(grant *auth.Grant) time.Time {
 		return time.Time{}
 	}
 	return grant.Expires.Add(time.Duration(g.grace.Load()))
+}
+
+func (g *Gateway) isOver(grant *auth.Grant, now time.Time) bool {
+	over := g.over(grant)
+	return !over.IsZero() && !now.Before(over)
 }
 
 // expiresIn is how many milliseconds the grant is good for; 0: it does not end.

@@ -250,8 +250,8 @@ func (a *attachment) goAway(reason string) {
 // wants to be called again even if nobody wakes it; or the ending, if s.buf
 // holds the last that is to be sent. Only the transport's goroutine calls it.
 func (a *attachment) fill(s *scratch, now time.Time) (next time.Time, end *ending) {
-	if over := a.over(); !over.IsZero() && !now.Before(over) {
-		a.fail(a.grant.Load().Check(now))
+	if grant := a.grant.Load(); a.g.isOver(grant, now) {
+		a.fail(grant.Check(now))
 	}
 	end = a.payOwed(s, now)
 	if !a.proved && now.Sub(a.since) >= proofDelay {
@@ -285,7 +285,7 @@ func (a *attachment) next() time.Time {
 	if !a.proved {
 		next = a.since.Add(proofDelay)
 	}
-	if over := a.over(); !over.IsZero() && over.Before(next) {
+	if over := a.g.over(a.grant.Load()); !over.IsZero() && over.Before(next) {
 		next = over
 	}
 	return next

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"time"
 
 	"github.com/fairlead/fairlead/gateway/auth"
 	"github.com/fairlead/fairlead/protocol"
@@ -70,9 +69,6 @@ func (a *attachment) subscribe(ctx context.Context, pattern string, start protoc
 	a.wake()
 	return protocol.After{After: at}, nil
 }
-
-// over is when the attachment ends because its grant has; zero for never.
-func (a *attachment) over() time.Time { return a.g.over(a.grant.Load()) }
 
 // regrant looks at the attachment's grant again, after what is granted has changed for all.
 func (a *attachment) regrant() {

@@ -50,6 +50,8 @@ func Handler(root string, files fs.FS, missing string) http.Handler {
 		default:
 			h.Set("Content-Security-Policy", policy)
 			h.Set("Referrer-Policy", "no-referrer")
+			h.Set("Cross-Origin-Opener-Policy", "same-origin")   // no page that opens it can reach in
+			h.Set("Cross-Origin-Resource-Policy", "same-origin") // no page elsewhere can embed its parts
 			// The page and its scripts belong together: a browser asks each time, and the ETag makes that cheap.
 			h.Set("Cache-Control", "no-cache")
 			h.Set("ETag", f.etag)

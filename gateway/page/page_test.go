@@ -48,7 +48,7 @@ func TestServesThePageAndItsFiles(t *testing.T) {
 				t.Errorf("%s: got %d %s %q, want 200 %s and %s", path, res.StatusCode, got, body, want.kind, want.from)
 			}
 			for name, value := range map[string]string{
-				"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-cache",
+				"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin", "Cache-Control": "no-cache",
 			} {
 				if got := res.Header.Get(name); got != value {
 					t.Errorf("%s: got %s %q, want %q", path, name, got, value)

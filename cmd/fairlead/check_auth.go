@@ -80,12 +80,12 @@ func (c *config) checkOrigins(r *report) {
 			r.doubtful("origins", "any page may use a token that it has got hold of: name the origins of the application, unless everybody is meant to embed it")
 		}
 		if len(c.Origins) > 1 {
-			r.doubtful("origins", "* covers the others, but cookies count from those that are named: leave out what is not meant")
+			r.doubtful("origins", "* covers the others, and makes cookies count from none of them: leave out what is not meant")
 		}
 	}
 	for _, origin := range c.Origins {
 		if isPlainOrigin(origin) && !c.open() {
-			r.doubtful("origins", "whoever is on the way can change a page of %s, and take its tokens: serve it by https", origin)
+			r.doubtful("origins", "whoever is on the way can change a page of %s, and take its tokens; and so cookies count from no listed origin: serve it by https", origin)
 		}
 	}
 }

@@ -102,6 +102,7 @@ var samples = map[string][3]string{ // flag, variable, file
 	"limits.reads_per_ip":          {"3", "1", "2"},
 	"limits.pending":               {"3MiB", "1MiB", "2MiB"},
 	"limits.attachments_per_sub":   {"3", "1", "2"},
+	"limits.guesses_per_ip":        {"3", "1", "2"},
 	"limits.publishes_per_sub":     {"3", "1", "2"},
 	"limits.publish_bytes_per_sub": {"3MiB", "1MiB", "2MiB"},
 	"limits.catch_ups_per_client":  {"3", "1", "4"},

@@ -50,7 +50,7 @@ func wantPing(t *testing.T, url string) {
 func TestAHeaderThatDoesNotEndIsCutOff(t *testing.T) {
 	url, _ := serveHere(t, "--data", t.TempDir(), "--limits-header-wait=100ms")
 	var conns []net.Conn
-	for _, text := range []string{"", "G", "GET /v1/attach", "GET /v1/attach?channel=a HTTP/1.1\r\nHost: x\r\n", "GET / HTTP/1.1\r\nHost: x\r\nX: "} {
+	for _, text := range []string{"", "G", "GET /v1/attach", "GET /v1/attach?channel=a HTTP/1.1\r\nHost: localhost\r\n", "GET / HTTP/1.1\r\nHost: localhost\r\nX: "} {
 		for range 40 {
 			conns = append(conns, dialHere(t, url, text))
 		}
@@ -66,7 +66,7 @@ func TestAHeaderThatDoesNotEndIsCutOff(t *testing.T) {
 
 func TestAConnectionThatAsksNothingMoreIsEnded(t *testing.T) {
 	url, _ := serveHere(t, "--data", t.TempDir(), "--limits-idle=100ms")
-	if said := wantEnd(t, dialHere(t, url, "GET /v1/ping HTTP/1.1\r\nHost: x\r\n\r\n")); !strings.Contains(said, " 200 OK") {
+	if said := wantEnd(t, dialHere(t, url, "GET /v1/ping HTTP/1.1\r\nHost: localhost\r\n\r\n")); !strings.Contains(said, " 200 OK") {
 		t.Errorf("got %q", said)
 	}
 }
@@ -76,10 +76,10 @@ func TestAGiantHeaderIsRefused(t *testing.T) {
 	filler := strings.Repeat("x", 64<<10)
 	many := strings.Repeat("X: "+strings.Repeat("y", 60)+"\r\n", 1000)
 	for name, text := range map[string]string{
-		"one line":   "GET / HTTP/1.1\r\nHost: x\r\nX: " + filler,
-		"many lines": "GET / HTTP/1.1\r\nHost: x\r\n" + many,
+		"one line":   "GET / HTTP/1.1\r\nHost: localhost\r\nX: " + filler,
+		"many lines": "GET / HTTP/1.1\r\nHost: localhost\r\n" + many,
 		"a path":     "GET /" + filler + " HTTP/1.1\r\n",
-		"a cookie":   "GET / HTTP/1.1\r\nHost: x\r\nCookie: " + filler,
+		"a cookie":   "GET / HTTP/1.1\r\nHost: localhost\r\nCookie: " + filler,
 	} {
 		response, err := http.ReadResponse(bufio.NewReader(dialHere(t, url, text)), nil)
 		if err != nil {

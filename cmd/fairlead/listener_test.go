@@ -28,7 +28,7 @@ func proxyHeader(t *testing.T, version byte, from string) string {
 	return string(b)
 }
 
-const pollText = "GET /v1/attach?channel=a&wait=0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+const pollText = "GET /v1/attach?channel=a&wait=0 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
 
 // hintAfter is the network hint of a client whose request comes after prefix, "" if it gets none.
 func hintAfter(t *testing.T, url, prefix, headers string) string {
@@ -73,7 +73,7 @@ func TestThePROXYProtocolTellsTheClientsAddress(t *testing.T) {
 	}
 	attach := func(from string) *http.Response {
 		t.Helper()
-		text := proxyHeader(t, 2, from) + "GET /v1/attach?channel=a HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+		text := proxyHeader(t, 2, from) + "GET /v1/attach?channel=a HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
 		response, err := http.ReadResponse(bufio.NewReader(dialHere(t, url, text)), nil)
 		if err != nil {
 			t.Fatal(err)

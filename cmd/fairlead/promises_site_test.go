@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 }
 
 // siteURL is how clients name a site; their connections go through its dial.
-const siteURL = "http://gateway.test"
+const siteURL = "http://gateway.localhost"
 
 // site is the address of a gateway: it stays the same while processes come and
 // go behind it. Its methods are for the test's goroutine, except dial.

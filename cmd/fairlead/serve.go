@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -30,41 +31,76 @@ func (cmd *serveCmd) Run(ctx context.Context, std stdio, sources *sources) error
 	if cmd.PrintConfig {
 		return cmd.print(std.out, sources.originOf)
 	}
-	return serve(ctx, &cmd.config, std, report)
+	return serve(ctx, &cmd.config, std, sources, report)
 }
 
 // closeGrace is what the process takes at most, beyond the drain window, to end in order.
 const closeGrace = 10 * time.Second
 
-// serve runs a gateway until ctx is done, and then drains it.
-func serve(ctx context.Context, c *config, std stdio, report *report) (err error) {
-	log := c.logger(std.err)
+// serve runs a gateway until ctx is done, and then drains it. The report is the
+// one on its settings.
+func serve(ctx context.Context, c *config, std stdio, sources *sources, report *report) (err error) {
+	hangups, stop := hangups() // from here on they do not end the process
+	defer stop()
+	log, level := c.logger(std.err)
 	report.log(log)
-	node, err := openNode(ctx, c, log) // before listening: whoever finds the port open finds the log too
+	guard, err := c.openGuard(sources.originOf, log)
 	if err != nil {
 		return err
 	}
-	ending := func() (context.Context, context.CancelFunc) {
-		return context.WithTimeout(context.WithoutCancel(ctx), c.Drain+closeGrace)
+	r := &reloader{running: c, guard: guard, level: level, sources: sources, log: log}
+	defer func() { r.guard.close() }()
+	r.node, err = openNode(ctx, c, guard.verifier, log) // before listening: whoever finds the port open finds the log too
+	if err != nil {
+		return err
 	}
 	defer func() {
-		ctx, cancel := ending()
+		ctx, cancel := c.ending(ctx)
 		defer cancel()
-		err = errors.Join(err, node.close(ctx))
+		err = errors.Join(err, r.node.close(ctx))
 	}()
-	listener, err := c.openListener(ctx, log)
+	r.entrance, err = c.openListener(ctx, log)
 	if err != nil {
 		return err
 	}
-	if c.open() && !c.Insecure && !isLoopback(listener.Addr()) { // a name that leads elsewhere
-		report.wrong("listen", "%s", mustNotBeOpen)
-		return errors.Join(report.err(), listener.Close())
+	err = c.checkEntrance(r.entrance.Addr(), report, log)
+	if err == nil {
+		err = r.node.collect(r.entrance.connections)
 	}
-	if err := node.collect(listener.connections); err != nil {
-		return errors.Join(err, listener.Close())
+	if err != nil {
+		return errors.Join(err, r.entrance.Close())
 	}
+	reloading, done := context.WithCancel(ctx)
+	var reloads sync.WaitGroup
+	reloads.Go(func() { r.run(reloading, hangups) })
+	err = serveHTTP(ctx, c, r.node, r.entrance, std.out, log)
+	done()
+	reloads.Wait()
+	return err
+}
+
+// ending bounds what is done when ctx has ended.
+func (c *config) ending(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), c.Drain+closeGrace)
+}
+
+// checkEntrance refuses to be open beyond this machine, where the name to listen on has led.
+func (c *config) checkEntrance(addr net.Addr, r *report, log *slog.Logger) error {
+	if !c.open() || isLoopback(addr) {
+		return nil
+	}
+	if !c.Insecure {
+		r.wrong("listen", "%s", mustNotBeOpen)
+		return r.err()
+	}
+	log.Warn("everybody who reaches this address may do everything, as insecure says", "address", addr.String())
+	return nil
+}
+
+// serveHTTP serves the node until ctx is done, and then drains it. It closes the entrance.
+func serveHTTP(ctx context.Context, c *config, n *node, e *entrance, out io.Writer, log *slog.Logger) error {
 	server := &http.Server{
-		Handler:           node.handler,
+		Handler:           n.handler,
 		ReadHeaderTimeout: c.Limits.HeaderWait,
 		IdleTimeout:       c.Limits.Idle,
 		MaxHeaderBytes:    int(c.Limits.Header),
@@ -72,22 +108,19 @@ func serve(ctx context.Context, c *config, std stdio, report *report) (err error
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
-	go func() { served <- listener.serve(ctx, server) }() // ends with Shutdown or Close, below
-	if c.open() && !isLoopback(listener.Addr()) {
-		log.Warn("everybody who reaches this address may do everything, as insecure says", "address", listener.Addr().String())
-	}
-	if err := banner(std.out, c, listener.Addr()); err != nil {
+	go func() { served <- e.serve(ctx, server) }() // ends with Shutdown or Close, below
+	if err := banner(out, c, e.Addr()); err != nil {
 		return errors.Join(err, server.Close())
 	}
 	select {
 	case err := <-served:
-		return fmt.Errorf("serve %s: %w", listener.Addr(), err)
+		return fmt.Errorf("serve %s: %w", e.Addr(), err)
 	case <-ctx.Done():
 	}
 	log.Info("draining", "window", c.Drain)
-	down, cancel := ending()
+	down, cancel := c.ending(ctx)
 	defer cancel()
-	err = node.drain(down)
+	err := n.drain(down)
 	// Streams are over by now; what is left are requests about to be answered.
 	if stuck := server.Shutdown(down); stuck != nil {
 		err = errors.Join(err, stuck, server.Close())
@@ -96,14 +129,20 @@ func serve(ctx context.Context, c *config, std stdio, report *report) (err error
 	return err
 }
 
-func (c *config) logger(w io.Writer) *slog.Logger {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(c.Log.Level)) // one of four that slog knows
+// logger logs to w at the level that is returned with it, and which may change.
+func (c *config) logger(w io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	level.Set(c.level())
 	options := &slog.HandlerOptions{Level: level}
 	if c.Log.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
+		return slog.New(slog.NewJSONHandler(w, options)), level
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	return slog.New(slog.NewTextHandler(w, options)), level
+}
+
+func (c *config) level() (level slog.Level) {
+	_ = level.UnmarshalText([]byte(c.Log.Level)) // one of four that slog knows
+	return level
 }
 
 func isLoopback(addr net.Addr) bool {

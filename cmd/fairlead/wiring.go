@@ -6,19 +6,24 @@ import (
 	"log/slog"
 	"net/http"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/fairlead/fairlead/broker"
 	"github.com/fairlead/fairlead/gateway"
+	"github.com/fairlead/fairlead/gateway/auth"
 )
 
 // A node is a gateway over its log.
 type node struct {
 	handler http.Handler
-	drain   func(context.Context) error // sends the clients away
-	close   func(context.Context) error // closes the log; after drain
+	collect func(prometheus.Collector) error // shows it in the metrics too
+	reload  func(gateway.Options) error      // puts in force what may change
+	drain   func(context.Context) error      // sends the clients away
+	close   func(context.Context) error      // closes the log; after drain
 }
 
-// openNode opens the log and a gateway over it.
-func openNode(ctx context.Context, c *config, log *slog.Logger) (*node, error) {
+// openNode opens the log and a gateway over it that lets in whom verifier does.
+func openNode(ctx context.Context, c *config, verifier *auth.Verifier, log *slog.Logger) (*node, error) {
 	b, err := broker.Open(ctx, broker.Options{
 		Dir:         c.Data,
 		URL:         c.NATS,
@@ -38,21 +43,31 @@ func openNode(ctx context.Context, c *config, log *slog.Logger) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	g, err := gateway.New(b, c.gateway(verifier, log))
+	if err != nil {
+		return nil, errors.Join(err, b.Close(ctx))
+	}
+	return &node{handler: g.Handler(), collect: g.Collect, reload: g.Reload, drain: g.Drain, close: b.Close}, nil
+}
+
+// gateway is the settings as the gateway has them.
+func (c *config) gateway(verifier *auth.Verifier, log *slog.Logger) gateway.Options {
 	version, _ := build()
-	g, err := gateway.New(b, gateway.Options{
+	return gateway.Options{
 		Beat:        c.Beat,
 		DrainWindow: c.Drain,
 		Limits:      c.Limits.gateway(),
 		Logger:      log,
 		Version:     version,
 
+		Auth:      verifier,
+		Grace:     c.Auth.Grace,
+		Origins:   c.Origins,
+		LocalOnly: c.open() && !c.Insecure,
+
 		TrustedProxies: c.TrustedProxy,
 		Forwarded:      c.ForwardedHeader == "forwarded",
-	})
-	if err != nil {
-		return nil, errors.Join(err, b.Close(ctx))
 	}
-	return &node{handler: g.Handler(), drain: g.Drain, close: b.Close}, nil
 }
 
 // gateway is the limits as the gateway has them.
@@ -67,16 +82,21 @@ func (l *limitsConfig) gateway() gateway.Limits {
 		BodyStall:  l.BodyStall,
 		WriteStall: l.WriteStall,
 
-		Attachments:      orNone(l.Attachments),
-		AttachmentsPerIP: orNone(l.AttachmentsPerIP),
-		Attaches:         orNone(l.Attaches),
-		AttachesPerIP:    orNone(l.AttachesPerIP),
-		Commands:         orNone(l.Commands),
-		CommandsPerIP:    orNone(l.CommandsPerIP),
-		Publishes:        orNone(l.Publishes),
-		PublishBytes:     orNone(int(l.PublishBytes)),
-		ReadsPerIP:       orNone(l.ReadsPerIP),
-		Pending:          orNone(int(l.Pending)),
+		Attachments:        orNone(l.Attachments),
+		AttachmentsPerIP:   orNone(l.AttachmentsPerIP),
+		AttachmentsPerSub:  orNone(l.AttachmentsPerSub),
+		Attaches:           orNone(l.Attaches),
+		AttachesPerIP:      orNone(l.AttachesPerIP),
+		GuessesPerIP:       orNone(l.GuessesPerIP),
+		Commands:           orNone(l.Commands),
+		CommandsPerIP:      orNone(l.CommandsPerIP),
+		Publishes:          orNone(l.Publishes),
+		PublishBytes:       orNone(int(l.PublishBytes)),
+		PublishesPerSub:    orNone(l.PublishesPerSub),
+		PublishBytesPerSub: orNone(int(l.PublishBytesPerSub)),
+		CatchUpsPerClient:  orNone(l.CatchUpsPerClient),
+		ReadsPerIP:         orNone(l.ReadsPerIP),
+		Pending:            orNone(int(l.Pending)),
 	}
 }
 

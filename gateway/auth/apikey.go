@@ -57,7 +57,7 @@ func newAPIKeys(configured []APIKey) (apiKeys, error) {
 		names[k.Name] = true
 		sum, err := hex.DecodeString(k.Hash)
 		if err != nil || len(sum) != sha256.Size {
-			return nil, fmt.Errorf("auth: the hash of the API key %q is not a SHA-256 in hexadecimal: is it the key itself? Make one with fairlead token --api-key", k.Name)
+			return nil, fmt.Errorf("auth: the hash of the API key %q is not a SHA-256 in hexadecimal: is it the key itself? make one with fairlead api-key", k.Name)
 		}
 		if err := k.Rights.Check(); err != nil {
 			return nil, fmt.Errorf("auth: the rights of the API key %q: %w", k.Name, err)

@@ -1,11 +1,8 @@
 package gateway
 
 import (
-	"math"
 	"sync"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
 // burstSeconds is how many seconds' worth a bucket holds: who was quiet may be that much faster for a moment.
@@ -22,11 +19,19 @@ const bucketKeys = 1 << 16
 // buckets are token buckets, one for each key that was busy lately. There are
 // two generations of them: the young one becomes the old one, and the old one
 // is dropped, with its memory, as one. Its methods may be called concurrently.
+//
+// A bucket is the time at which it will be full (the generic cell rate
+// algorithm, ITU-T I.371): golang.org/x/time/rate, with a lock and floats of its
+// own for each, takes twice as long, and this is on the way of every command.
 type buckets[K comparable] struct {
 	mu         sync.Mutex // guards the following
 	perSecond  int        // below zero: no limit
-	young, old map[K]*rate.Limiter
+	young, old map[K]*bucket
 	born       time.Time // when young was
+}
+
+type bucket struct {
+	full int64 // when it will be, in nanoseconds of the Unix epoch
 }
 
 // newBuckets makes buckets without a limit.
@@ -38,7 +43,7 @@ func (b *buckets[K]) setRate(perSecond int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if perSecond != b.perSecond {
-		b.perSecond, b.young, b.old = perSecond, make(map[K]*rate.Limiter), nil
+		b.perSecond, b.young, b.old = perSecond, make(map[K]*bucket), nil
 	}
 }
 
@@ -51,11 +56,12 @@ func (b *buckets[K]) take(key K, n int, now time.Time) (wait time.Duration) {
 	if b.perSecond < 0 {
 		return 0
 	}
-	bucket := b.of(key, now)
-	if bucket.AllowN(now, min(n, bucket.Burst())) {
-		return 0
+	k := b.of(key, now)
+	full, wait := b.after(k, n, now.UnixNano())
+	if wait == 0 {
+		k.full = full
 	}
-	return b.until(bucket, n, now)
+	return wait
 }
 
 // wait is what take would return, but takes nothing.
@@ -65,30 +71,37 @@ func (b *buckets[K]) wait(key K, n int, now time.Time) time.Duration {
 	if b.perSecond < 0 {
 		return 0
 	}
-	return b.until(b.of(key, now), n, now)
+	_, wait := b.after(b.of(key, now), n, now.UnixNano())
+	return wait
 }
 
-// until is how long it takes until the bucket holds so many, or all that it can. The caller holds mu.
-func (b *buckets[K]) until(bucket *rate.Limiter, n int, now time.Time) time.Duration {
-	missing := float64(min(n, bucket.Burst())) - bucket.TokensAt(now)
-	if missing <= 0 {
-		return 0
+// after is when the bucket would be full after n were taken now, and how long
+// that has to wait for, in whole milliseconds. The caller holds mu.
+func (b *buckets[K]) after(k *bucket, n int, now int64) (full int64, wait time.Duration) {
+	const holds = int64(burstSeconds * time.Second)
+	if b.perSecond == 0 {
+		return 0, time.Duration(holds) // never
 	}
-	return time.Duration(math.Ceil(missing/float64(b.perSecond)*1000)+1) * time.Millisecond // one more for what rounding takes
+	cost := int64(time.Second) * int64(min(n, b.perSecond*burstSeconds)) / int64(b.perSecond)
+	full = max(k.full, now) + cost
+	if over := time.Duration(full - now - holds); over > 0 {
+		wait = (over + time.Millisecond).Truncate(time.Millisecond)
+	}
+	return full, wait
 }
 
 // of is the key's bucket. The caller holds mu.
-func (b *buckets[K]) of(key K, now time.Time) *rate.Limiter {
+func (b *buckets[K]) of(key K, now time.Time) *bucket {
 	if now.Sub(b.born) >= bucketLife || len(b.young) >= bucketKeys {
-		b.old, b.young, b.born = b.young, make(map[K]*rate.Limiter), now
+		b.old, b.young, b.born = b.young, make(map[K]*bucket), now
 	}
-	if bucket, ok := b.young[key]; ok {
-		return bucket
+	if k, ok := b.young[key]; ok {
+		return k
 	}
-	bucket, ok := b.old[key]
+	k, ok := b.old[key]
 	if !ok {
-		bucket = rate.NewLimiter(rate.Limit(b.perSecond), b.perSecond*burstSeconds)
+		k = new(bucket)
 	}
-	b.young[key] = bucket
-	return bucket
+	b.young[key] = k
+	return k
 }

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// An authority issues certificates that pool trusts.
+type authority struct {
+	t    *testing.T
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pool *x509.CertPool
+}
+
+func newAuthority(t *testing.T) *authority {
+	a := &authority{t: t, pool: x509.NewCertPool()}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Fairlead test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(10, 0, 0),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	a.key, a.cert = a.sign(template, nil, nil)
+	a.pool.AddCert(a.cert)
+	return a
+}
+
+// sign makes a key and a certificate for it; without a parent it is signed by itself.
+func (a *authority) sign(template, parent *x509.Certificate, by *ecdsa.PrivateKey) (*ecdsa.PrivateKey, *x509.Certificate) {
+	a.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if parent == nil {
+		parent, by = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, by)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return key, cert
+}
+
+// issue puts a certificate into the files, for localhost, 127.0.0.1 and the names, that is good until then.
+func (a *authority) issue(certFile, keyFile string, serial int64, until time.Time, names ...string) {
+	a.t.Helper()
+	key, cert := a.sign(&x509.Certificate{
+		SerialNumber: big.NewInt(serial), DNSNames: append(names, "localhost"), IPAddresses: loopbacks,
+		NotBefore: until.Add(-24 * time.Hour), NotAfter: until,
+	}, a.cert, a.key)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	writePEM(a.t, keyFile, "PRIVATE KEY", der)
+	writePEM(a.t, certFile, "CERTIFICATE", cert.Raw, a.cert.Raw)
+}
+
+func writePEM(t *testing.T, path, kind string, blocks ...[]byte) {
+	t.Helper()
+	var text []byte
+	for _, der := range blocks {
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})...)
+	}
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// files are where a certificate of the authority is, that is good for an hour.
+func (a *authority) files() (cert, key string) {
+	dir := a.t.TempDir()
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	a.issue(cert, key, 2, time.Now().Add(time.Hour))
+	return cert, key
+}
+
+// client trusts the authority, and speaks HTTP/2.
+func (a *authority) client() *http.Client {
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.pool}, ForceAttemptHTTP2: true}
+	a.t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}

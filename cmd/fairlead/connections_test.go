@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -132,7 +133,13 @@ func TestHowManyConnectionsAProcessMayHave(t *testing.T) {
 func startWithFiles(t *testing.T, files int, logged func(string), args ...string) (url string) {
 	t.Helper()
 	shell := []string{"-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, files), buildProgram(t), "--listen=127.0.0.1:0", "--drain=10ms", "--data", t.TempDir()}
-	cmd := exec.Command("sh", append(shell, args...)...)
+	url, _ = startLogged(t, exec.Command("sh", append(shell, args...)...), logged)
+	return url
+}
+
+// startLogged starts a gateway, and hands each line that it logs to logged. stop ends it, as the test's end does.
+func startLogged(t *testing.T, cmd *exec.Cmd, logged func(string)) (url string, stop func()) {
+	t.Helper()
 	out, outErr := cmd.StdoutPipe()
 	log, logErr := cmd.StderrPipe()
 	if err := errors.Join(outErr, logErr, cmd.Start()); err != nil {
@@ -145,12 +152,13 @@ func startWithFiles(t *testing.T, files int, logged func(string), args ...string
 			logged(lines.Text())
 		}
 	}()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Kill()
 		<-read
 		_ = cmd.Wait()
 	})
-	return addressIn(t, out)
+	t.Cleanup(stop)
+	return addressIn(t, out), stop
 }
 
 // TestAProcessThatIsOutOfFilesGoesOn lets the limit of connections be far above that of files.

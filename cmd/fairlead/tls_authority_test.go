@@ -83,6 +83,12 @@ func writePEM(t *testing.T, path, kind string, blocks ...[]byte) {
 	}
 }
 
+// until is a certificate for a.example.com.
+func (a *authority) until(from, until time.Time) *x509.Certificate {
+	_, cert := a.sign(&x509.Certificate{SerialNumber: big.NewInt(2), DNSNames: []string{"a.example.com"}, NotBefore: from, NotAfter: until}, a.cert, a.key)
+	return cert
+}
+
 // files are where a certificate of the authority is, that is good for an hour.
 func (a *authority) files() (cert, key string) {
 	dir := a.t.TempDir()

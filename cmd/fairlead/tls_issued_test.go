@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestCertificatesComeFromAnACMEServer has a real one look for the gateway by its name.
+func TestCertificatesComeFromAnACMEServer(t *testing.T) {
+	const name = "rt.example.test"
+	server := startACME(t)
+	program, data := buildProgram(t), t.TempDir()
+	serve := func() (address string, visit func(*tls.Config) (*tls.ConnectionState, error), stop func()) {
+		t.Helper()
+		cmd := exec.Command(program, "--listen=127.0.0.1:0", "--drain=10ms", "--data", data,
+			"--acme-domains", name, "--acme-accept-terms", "--acme-directory", server.directory, "--acme-email=ops@example.test")
+		cmd.Env = []string{"SSL_CERT_FILE=" + server.trusted}
+		url, stop := startLogged(t, cmd, func(line string) { t.Log(line) })
+		port, ok := strings.CutPrefix(url, "https://"+name)
+		if !ok {
+			t.Fatalf("the banner says %s", url)
+		}
+		address = "127.0.0.1" + port
+		server.sendTo(address)
+		return address, func(config *tls.Config) (*tls.ConnectionState, error) {
+			config.RootCAs = server.issuer
+			conn, err := tls.Dial("tcp", address, config)
+			if err != nil {
+				return nil, err
+			}
+			defer conn.Close()
+			state := conn.ConnectionState()
+			return &state, nil
+		}, stop
+	}
+
+	address, visit, stop := serve()
+	first, err := visit(&tls.Config{ServerName: name, NextProtos: []string{"h2"}}) // it waits for the certificate
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.NegotiatedProtocol != "h2" {
+		t.Errorf("got %q", first.NegotiatedProtocol)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: server.issuer, ServerName: name}}}
+	if response, err := client.Get("https://" + address + "/healthz"); err != nil || response.StatusCode != 200 {
+		t.Errorf("got %+v, %v", response, err)
+	}
+	for who, config := range map[string]*tls.Config{
+		"another name":   {ServerName: "other.example.test"},
+		"a name below":   {ServerName: "a." + name},
+		"no name":        {InsecureSkipVerify: true},
+		"no ECDSA":       {ServerName: name, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}},
+		"no challenge":   {ServerName: name, NextProtos: []string{"acme-tls/1"}},
+		"false protocol": {ServerName: name, NextProtos: []string{"gopher"}},
+	} {
+		if _, err := visit(config); err == nil {
+			t.Errorf("%s: got a certificate", who)
+		}
+	}
+	files, _ := filepath.Glob(filepath.Join(data, "acme", "*"))
+	for _, path := range append(files, filepath.Join(data, "acme")) {
+		if info, err := os.Stat(path); err != nil || runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s is %s, %v", path, info.Mode(), err)
+		}
+	}
+	if len(files) != 2 { // of the account, and of the certificate
+		t.Errorf("there are %q", files)
+	}
+
+	stop()
+	_, visit, _ = serve()
+	again, err := visit(&tls.Config{ServerName: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one, two := first.PeerCertificates[0], again.PeerCertificates[0]; !one.Equal(two) {
+		t.Errorf("got certificate %s after the restart, and %s before", two.SerialNumber, one.SerialNumber)
+	}
+	if n := server.stop(); n != 1 {
+		t.Errorf("the ACME server was sent %d orders, want 1", n)
+	}
+}
+
+// TestAnACMEServerThatFailsIsAskedSeldom: no handshake makes it be asked, and none waits for it twice.
+func TestAnACMEServerThatFailsIsAskedSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		i := newIssued(&acmeConfig{Domains: list{"a.example.com"}, Directory: "https://acme.invalid/", AcceptTerms: true}, t.TempDir(), 10*time.Second, slog.New(slog.NewTextHandler(&log, nil)))
+		var asked []time.Duration
+		began := time.Now()
+		answer := make(chan error)
+		i.manager.Client.HTTPClient = &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+			asked = append(asked, time.Since(began))
+			return nil, <-answer
+		})}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			i.keep(ctx)
+			close(done)
+		}()
+		handshake := func() time.Duration {
+			t.Helper()
+			at := time.Now()
+			if _, err := i.certificate(&tls.ClientHelloInfo{ServerName: "A.example.com"}); err == nil || !strings.Contains(err.Error(), "yet") {
+				t.Errorf("got %v", err)
+			}
+			return time.Since(at)
+		}
+		if took := handshake(); took != 10*time.Second {
+			t.Errorf("the first handshake waited for %s, want 10s", took)
+		}
+		go func() { // until it is the last
+			for {
+				select {
+				case answer <- errors.New("no such host"):
+				case <-done:
+					return
+				}
+			}
+		}()
+		synctest.Wait()
+		for range 1000 {
+			if took := handshake(); took != 0 {
+				t.Fatalf("a handshake after the failure waited for %s", took)
+			}
+			time.Sleep(10 * time.Second)
+		}
+		want := []time.Duration{0, 2, 6, 14, 30, 62, 122}
+		for at, minutes := range want {
+			if len(asked) != len(want) || asked[at].Truncate(time.Minute) != minutes*time.Minute {
+				t.Fatalf("it was asked after %s", asked)
+			}
+		}
+		if n := strings.Count(log.String(), "port 443"); n != len(want) {
+			t.Errorf("%d failures are logged, want %d, in\n%s", n, len(want), &log)
+		}
+		cancel()
+		<-done
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestACertificateThatIsNotRenewedIsLogged looks at ones of ninety days.
+func TestACertificateThatIsNotRenewedIsLogged(t *testing.T) {
+	a := newAuthority(t)
+	for days, want := range map[int]bool{89: false, 31: false, 16: false, 14: true, 1: true, -1: true} {
+		var log bytes.Buffer
+		i := &issued{log: slog.New(slog.NewTextHandler(&log, nil))}
+		until := time.Now().AddDate(0, 0, days)
+		cert := &tls.Certificate{Leaf: a.until(until.AddDate(0, 0, -90), until)}
+		for range 2 {
+			i.approve(&domain{name: "a.example.com"}, cert)
+		}
+		if got := strings.Contains(log.String(), "not renewed"); got != want {
+			t.Errorf("with %d days left it is logged: %v, want %v", days, got, want)
+		}
+	}
+}

@@ -35,6 +35,8 @@ func (c *config) checkListen(r *report) {
 	switch {
 	case c.open() && !c.Insecure:
 		r.wrong("listen", "%s", mustNotBeOpen)
+	case c.open():
+		r.doubtful("insecure", "everybody who reaches %s may do everything: let nobody reach it but what authenticates them", c.Listen)
 	case c.Auth.hasKeys() && !c.secure() && len(c.TrustedProxy) == 0:
 		r.doubtful("listen", "tokens can be read by whoever is on the way: serve HTTPS, or name the proxy that does in trusted_proxy")
 	}

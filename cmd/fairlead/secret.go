@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net/url"
 	"strings"
 )
@@ -24,8 +25,8 @@ func (s secret) String() string {
 	return hidden
 }
 
-// GoString implements fmt.GoStringer.
-func (s secret) GoString() string { return s.String() }
+// Format implements fmt.Formatter, for every verb.
+func (s secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
 // MarshalText implements encoding.TextMarshaler, for slog, JSON and YAML.
 func (s secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

@@ -63,7 +63,7 @@ func serve(ctx context.Context, c *config, std stdio, sources *sources, report *
 	if err != nil {
 		return err
 	}
-	err = c.checkEntrance(r.entrance.Addr(), report, log)
+	err = c.checkEntrance(r.entrance.Addr(), report)
 	if err == nil {
 		err = r.node.collect(r.entrance.connections)
 	}
@@ -84,17 +84,12 @@ func (c *config) ending(ctx context.Context) (context.Context, context.CancelFun
 	return context.WithTimeout(context.WithoutCancel(ctx), c.Drain+closeGrace)
 }
 
-// checkEntrance refuses to be open beyond this machine, where the name to listen on has led.
-func (c *config) checkEntrance(addr net.Addr, r *report, log *slog.Logger) error {
-	if !c.open() || isLoopback(addr) {
-		return nil
-	}
-	if !c.Insecure {
+// checkEntrance refuses to be open beyond this machine if that is where the name to listen on has led.
+func (c *config) checkEntrance(addr net.Addr, r *report) error {
+	if c.open() && !c.Insecure && !isLoopback(addr) {
 		r.wrong("listen", "%s", mustNotBeOpen)
-		return r.err()
 	}
-	log.Warn("everybody who reaches this address may do everything, as insecure says", "address", addr.String())
-	return nil
+	return r.err()
 }
 
 // serveHTTP serves the node until ctx is done, and then drains it. It closes the entrance.

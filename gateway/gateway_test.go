@@ -234,9 +234,11 @@ func (w *world) send(r request) *http.Response {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.t.Cleanup(func() { _ = response.Body.Close() })
 	return response
 }
 
+// trySend is send, but the caller closes the body.
 func (w *world) trySend(r request) (*http.Response, error) {
 	body := r.stream
 	if body == nil {
@@ -247,11 +249,7 @@ func (w *world) trySend(r request) (*http.Response, error) {
 		return nil, err
 	}
 	req.Header = r.header()
-	response, err := w.client.Do(req)
-	if err == nil {
-		w.t.Cleanup(func() { _ = response.Body.Close() })
-	}
-	return response, err
+	return w.client.Do(req)
 }
 
 // answer is a whole response, parsed as far as tests need it.
@@ -274,7 +272,10 @@ type answer struct {
 
 func (w *world) call(r request) answer {
 	w.t.Helper()
-	response := w.send(r)
+	response, err := w.trySend(r) // no Cleanup, which would keep every answer that there was
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	if r.method != http.MethodGet {
 		w.settle()
 	}

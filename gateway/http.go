@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/fairlead/fairlead/gateway/auth"
 	"github.com/fairlead/fairlead/protocol"
 )
 
@@ -50,6 +51,9 @@ func (g *Gateway) problem(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	if after := retryAfter(e); after > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int((after+time.Second-1)/time.Second)))
+	}
+	if challenge := auth.Challenge(e); challenge != "" {
+		w.Header().Set("WWW-Authenticate", challenge)
 	}
 	if r.ProtoMajor == 1 && (r.ContentLength < 0 || e.Code == protocol.Timeout || e.Code == protocol.TooLarge) {
 		w.Header().Set("Connection", "close") // or net/http reads the rest of the body before it answers

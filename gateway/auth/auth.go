@@ -33,7 +33,7 @@ func Challenge(err *protocol.Error) string {
 	case err.Code == protocol.Unauthorized, err.Code == protocol.Expired:
 		return realm + `, error="invalid_token", error_description="` + describable(err.Message) + `"`
 	case err.Code == protocol.Forbidden:
-		return realm + `, error="insufficient_scope", error_description="` + describable(err.Message) + `"`
+		return realm + `, error="insufficient_scope"` // a description could hold what the request did
 	default:
 		return ""
 	}

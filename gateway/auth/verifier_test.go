@@ -324,7 +324,7 @@ func TestChallenges(t *testing.T) {
 		{none, `Bearer realm="fairlead"`},
 		{old, `Bearer realm="fairlead", error="invalid_token", error_description="the token expired at 1970-01-01T00:17:10Z: get a new one"`},
 		{refuse("a \"b\" \\ \r\n ü"), `Bearer realm="fairlead", error="invalid_token", error_description="a 'b' ? ?? ?"`},
-		{protocol.Errorf(protocol.Forbidden, "not that"), `Bearer realm="fairlead", error="insufficient_scope", error_description="not that"`},
+		{protocol.Errorf(protocol.Forbidden, "not that"), `Bearer realm="fairlead", error="insufficient_scope"`},
 		{protocol.Errorf(protocol.NotFound, "x"), ""},
 	} {
 		if got := Challenge(protocol.ErrorFrom(c.err)); got != c.want {

@@ -133,11 +133,11 @@ func (g *Gateway) attach(ctx context.Context, m *medium, hello *protocol.Hello, 
 	}
 	a.beatAt = a.since.Add(a.beat)
 	if m.prelude != nil {
-		a.owe(owed{raw: m.prelude}) // in one write with the welcome, and with messages that are there
+		a.tell(owed{raw: m.prelude}) // in one write with the welcome, and with messages that are there
 	}
-	a.owe(owed{wire: welcome.Wire()})
+	a.tell(owed{wire: welcome.Wire()})
 	for _, frame := range refused {
-		a.owe(owed{wire: frame})
+		a.tell(owed{wire: frame})
 	}
 	a.regrant() // what has changed before it was registered
 	return a, nil
@@ -193,17 +193,25 @@ func (a *attachment) wake() {
 // not read is owed too much, or anything while all of them together are, and
 // reports false if the attachment has ended.
 func (a *attachment) owe(o owed) bool {
-	if !a.addOwed(o) {
+	if !a.addOwed(o, true) {
 		return false
 	}
 	a.g.admission.hold(o.size())
 	return true
 }
 
-func (a *attachment) addOwed(o owed) bool {
+// tell is owe for the few frames that no client brings about by itself, and so
+// does not wait: for one that does not read, who tells many would let all wait.
+func (a *attachment) tell(o owed) {
+	if a.addOwed(o, false) {
+		a.g.admission.hold(o.size())
+	}
+}
+
+func (a *attachment) addOwed(o owed, wait bool) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for (a.bytes >= maxOwed || a.bytes > 0 && a.g.admission.pressed()) && a.ending == nil {
+	for wait && (a.bytes >= maxOwed || a.bytes > 0 && a.g.admission.pressed()) && a.ending == nil {
 		a.room.Wait()
 	}
 	if a.ending != nil {

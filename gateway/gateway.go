@@ -182,6 +182,13 @@ func (g *Gateway) all() []*attachment {
 	return slices.Collect(maps.Values(g.attachments))
 }
 
+// wakeAll makes every attachment find out anew when it has something to do.
+func (g *Gateway) wakeAll() {
+	for _, a := range g.all() {
+		a.wake()
+	}
+}
+
 func (g *Gateway) attachment(id string) *attachment {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -40,7 +40,8 @@ func (g *Gateway) newPolicy(o Options) (*policy, error) {
 // Reload puts Auth, Grace, Origins, LocalOnly, Limits, TrustedProxies and
 // Forwarded of o in force, and nothing else of it; on an error nothing has
 // changed. Attachments whose API key or anonymous grant is no more, and those of
-// an open gateway that is not any longer, end; tokens stand until they expire.
+// an open gateway that is not any longer, end; tokens stand until they expire, or
+// for ever where the gateway is open now.
 // The Verifier from before is the caller's to close afterwards. Calls must not overlap.
 func (g *Gateway) Reload(o Options) error {
 	o = o.withDefaults()
@@ -52,9 +53,12 @@ func (g *Gateway) Reload(o Options) error {
 		return err
 	}
 	g.policy.Store(p)
-	g.grace.Store(int64(o.Grace))
+	grace := g.grace.Swap(int64(o.Grace))
 	g.admission.setLimits(o.Limits)
 	g.regrant()
+	if grace != int64(o.Grace) {
+		g.wakeAll() // for another end
+	}
 	return nil
 }
 

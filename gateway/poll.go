@@ -113,10 +113,11 @@ func (p *poll) wait(ctx context.Context, d time.Duration) (drained bool, err err
 	var leave <-chan time.Time
 	for {
 		changed := p.g.access.changed() // before looking: a change meanwhile is not missed
-		if _, err := p.g.again(p.from.grant, p.session); err != nil {
+		ended, err := p.regrant()
+		if err != nil {
 			return false, err
 		}
-		if p.take() || d == 0 && !p.reader.CatchingUp() {
+		if p.take() || ended || d == 0 && !p.reader.CatchingUp() {
 			return false, nil
 		}
 		select {
@@ -130,6 +131,21 @@ func (p *poll) wait(ctx context.Context, d time.Duration) (drained bool, err err
 			return false, nil
 		}
 	}
+}
+
+// regrant looks at the poll's grant again, and adds what tells of the
+// subscriptions that have ended by that, if any have.
+func (p *poll) regrant() (ended bool, err error) {
+	now, err := p.g.again(p.from.grant, p.session)
+	if err != nil || now == p.from.grant {
+		return false, err
+	}
+	p.from.grant = now
+	for _, frame := range endUngranted(p.reader, now) {
+		p.add(frame)
+		ended = true
+	}
+	return ended, nil
 }
 
 // catchUpGrace is how long a poll that does not want to wait does so all the

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 
+	"github.com/fairlead/fairlead/broker"
 	"github.com/fairlead/fairlead/gateway/auth"
 	"github.com/fairlead/fairlead/protocol"
 )
@@ -32,19 +33,28 @@ func (a *attachment) renew(grant *auth.Grant) (renewed, error) {
 		return renewed{}, protocol.Errorf(protocol.Forbidden, "the token has another sub than this attachment: attach anew with it")
 	}
 	a.grant.Store(grant) // before looking: a subscribe that is under way looks again after it
-	a.endUngranted(grant)
-	a.wake() // for its new end
+	for _, frame := range endUngranted(a.reader, grant) {
+		a.owe(owed{wire: frame})
+	}
+	a.wake()    // for its new end
+	a.regrant() // what was taken back since the grant was verified
 	return renewed{expiresIn(grant)}, nil
 }
 
-// endUngranted ends the subscriptions that the grant does not cover.
-func (a *attachment) endUngranted(grant *auth.Grant) {
-	for _, name := range a.reader.Names() {
+// endUngranted ends the subscriptions that the grant does not cover, and returns
+// the frames that tell of it.
+func endUngranted(reader *broker.Reader, grant *auth.Grant) (ended []protocol.Wire) {
+	for _, name := range reader.Names() {
 		if !grant.MaySubscribe(name) {
-			a.reader.Unsubscribe(name)
-			a.owe(owed{wire: protocol.Unsubscribed(name, notGranted("subscribing to", name))})
+			reader.Unsubscribe(name)
+			ended = append(ended, unsubscribed(name))
 		}
 	}
+	return ended
+}
+
+func unsubscribed(name string) protocol.Wire {
+	return protocol.Unsubscribed(name, notGranted("subscribing to", name))
 }
 
 // subscribe carries out the command.
@@ -62,9 +72,10 @@ func (a *attachment) subscribe(ctx context.Context, pattern string, start protoc
 		}
 		return nil, err
 	}
-	if err := maySubscribe(a.grant.Load(), pattern); err != nil { // it was renewed meanwhile
+	if !a.grant.Load().MaySubscribe(pattern) { // it was renewed meanwhile
 		a.reader.Unsubscribe(pattern)
-		return nil, err
+		a.owe(owed{wire: unsubscribed(pattern)}) // it may have told of the beginning
+		return nil, notGranted("subscribing to", pattern)
 	}
 	a.wake()
 	return protocol.After{After: at}, nil
@@ -78,7 +89,9 @@ func (a *attachment) regrant() {
 	case err != nil:
 		a.fail(err)
 	case now != before && a.grant.CompareAndSwap(before, now):
-		a.endUngranted(now)
+		for _, frame := range endUngranted(a.reader, now) {
+			a.tell(owed{wire: frame})
+		}
 		a.wake()
 	}
 }

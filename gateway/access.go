@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,10 +26,12 @@ type credential struct {
 
 // credentialOf is what a request shows (PROTOCOL.md 2.5).
 func credentialOf(r *http.Request) credential {
-	if scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
-		return credential{text: strings.TrimSpace(token)}
+	for _, line := range r.Header.Values("Authorization") { // a proxy may have one of its own
+		if scheme, token, _ := strings.Cut(line, " "); strings.EqualFold(scheme, "Bearer") {
+			return credential{text: strings.TrimSpace(token)}
+		}
 	}
-	if ticket := r.URL.Query().Get("ticket"); ticket != "" && r.URL.Path == attachPath {
+	if ticket := r.URL.Query().Get("ticket"); ticket != "" && r.Method == http.MethodGet && r.URL.Path == attachPath {
 		return credential{text: ticket, ticket: true}
 	}
 	if cookie, err := r.Cookie(cookieName); err == nil { // guardPages has left it there
@@ -51,18 +54,25 @@ var urlSecrets = []string{"token", "access_token", "id_token", "jwt", "authoriza
 // refuseURLTokens refuses requests with a token in the URL.
 func (g *Gateway) refuseURLTokens(next http.Handler) http.Handler {
 	return g.handle(func(w http.ResponseWriter, r *http.Request) error {
-		if r.URL.RawQuery != "" {
-			q := r.URL.Query()
-			for _, name := range urlSecrets {
-				if q.Has(name) {
-					return protocol.Errorf(protocol.BadRequest, "%s does not belong into a URL, where logs and proxies keep it: send it in the Authorization header, or in hello, and consider it known to others now", name)
-				}
+		q, err := queryOf(r)
+		if err != nil {
+			return err // there could be one in it
+		}
+		for name, values := range q {
+			what := strings.ToLower(name)
+			if name == "ticket" && slices.ContainsFunc(values, isNoTicket) {
+				what = "what is no ticket"
+			} else if !slices.Contains(urlSecrets, what) {
+				continue
 			}
+			return protocol.Errorf(protocol.BadRequest, "%s does not belong into a URL, where logs and proxies keep it: send it in the Authorization header, or in hello, and consider it known to others now", what)
 		}
 		next.ServeHTTP(w, r)
 		return nil
 	})
 }
+
+func isNoTicket(s string) bool { return s != "" && !strings.HasPrefix(s, ticketPrefix) }
 
 // identify is the grant of what a client shows, to be used by the session, which
 // may be empty. An address that guesses is soon not listened to.
@@ -121,6 +131,12 @@ func (g *Gateway) again(grant *auth.Grant, session string) (*auth.Grant, error) 
 		return nil, now.Check(at)
 	}
 	return now, g.access.revoked.Check(now, session)
+}
+
+// still is the sender of a request, with what has become of the grant while the body came.
+func (g *Gateway) still(from client) (client, error) {
+	grant, err := g.again(from.grant, "")
+	return from.with(grant), err
 }
 
 // over is when what is attached with a grant ends because of it; zero for never.

@@ -33,6 +33,9 @@ func (g *Gateway) execute(ctx context.Context, from caller, frame []byte) *proto
 	if refusal := g.admitCommand(from, command); refusal != nil {
 		err = refusal // and not what is wrong with it: that costs as much to find out
 	}
+	if err == nil && !from.own() { // it may have waited behind others, and the grant be taken back
+		from.from.grant, err = g.again(from.from.grant, from.session)
+	}
 	var result any
 	if err == nil {
 		result, err = g.run(ctx, from, command, frame)

@@ -100,14 +100,12 @@ func (in *ingestion) store(p broker.Publication) error {
 // paced stores a message, when its turn comes: a body that streams faster than
 // it may is read more slowly, and not broken off.
 func (in *ingestion) paced(p broker.Publication) (broker.Receipt, error) {
-	grant, err := in.g.again(in.from.grant, "")
-	if err != nil {
-		return broker.Receipt{}, err
-	}
-	from := in.from.with(grant)
 	for {
-		err := in.g.admission.request(from, 1)
-		if err == nil {
+		from, err := in.g.still(in.from)
+		if err != nil {
+			return broker.Receipt{}, err
+		}
+		if err = in.g.admission.request(from, 1); err == nil {
 			var receipt broker.Receipt
 			if receipt, err = in.g.store(in.ctx, from, p); err == nil {
 				return receipt, nil

@@ -60,6 +60,9 @@ func (g *Gateway) handlePublish(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
+		if from, err = g.still(from); err != nil {
+			return err
+		}
 		if bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("[")) {
 			return g.publishArray(w, r, from, channel, body, defaults)
 		}
@@ -113,6 +116,9 @@ func (g *Gateway) publishRaw(w http.ResponseWriter, r *http.Request, from client
 	if err != nil {
 		return err
 	}
+	if from, err = g.still(from); err != nil {
+		return err
+	}
 	p := broker.Publication{Channel: channel, Type: d.typ, Key: d.key, Payload: body, Encoding: protocol.RawPayload(body)}
 	if media == "application/octet-stream" {
 		p.Encoding = protocol.EncodingBase64
@@ -149,6 +155,9 @@ func (g *Gateway) publishArray(w http.ResponseWriter, r *http.Request, from clie
 			return protocol.Errorf(e.Code, "message %d of the batch: %s", i, e.Message)
 		}
 	}
+	if err := mayPublish(from.grant, channel); err != nil { // still, now that the body is here
+		return err
+	}
 	// The first is counted with the request.
 	if err := g.admission.request(from, len(batch)-1); err != nil {
 		return err
@@ -182,6 +191,9 @@ func (g *Gateway) handleFanout(w http.ResponseWriter, r *http.Request) error {
 	}
 	f, err := protocol.ParseFanout(body)
 	if err != nil {
+		return err
+	}
+	if from, err = g.still(from); err != nil {
 		return err
 	}
 	d.apply(&f.Publication)

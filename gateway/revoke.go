@@ -112,11 +112,14 @@ func (g *Gateway) handleRevoke(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := mayManage(from.grant, ">"); err != nil {
-		return err
-	}
 	body, err := g.readBody(w, r, g.limits().Frame)
 	if err != nil {
+		return err
+	}
+	if from, err = g.still(from); err != nil {
+		return err
+	}
+	if err := mayManage(from.grant, ">"); err != nil {
 		return err
 	}
 	asked, err := protocol.ParseRevoke(body)

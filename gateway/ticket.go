@@ -8,6 +8,9 @@ import (
 	"github.com/fairlead/fairlead/gateway/auth"
 )
 
+// ticketPrefix begins a ticket.
+const ticketPrefix = "tk_"
+
 // handleTickets is POST /v1/tickets (PROTOCOL.md 4.6).
 func (g *Gateway) handleTickets(w http.ResponseWriter, r *http.Request) error {
 	from, err := g.recognize(r, 1)
@@ -26,7 +29,7 @@ func (g *Gateway) handleTickets(w http.ResponseWriter, r *http.Request) error {
 
 func (g *Gateway) issueTicket(ctx context.Context, grant *auth.Grant) (string, error) {
 	if grant.Source == auth.FromNoKeys {
-		return "tk_" + rand.Text(), nil // nobody will ask what it stands for
+		return ticketPrefix + rand.Text(), nil // nobody will ask what it stands for
 	}
 	tickets, _ := g.access.records()
 	return tickets.Issue(ctx, grant)

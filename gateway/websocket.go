@@ -182,6 +182,10 @@ func (c *webSocket) readCommands(ctx context.Context, a *attachment) {
 			c.awaitClose(a)
 			return
 		}
+		if a.ended() { // nothing more is done for who was sent away, and may not read that
+			c.awaitClose(a)
+			return
+		}
 		if reply := c.g.execute(ctx, caller{from: c.place.from.with(a.grant.Load()), attachment: a, session: a.session}, m); reply != nil {
 			if !a.owe(owed{wire: reply.Wire()}) {
 				c.awaitClose(a)

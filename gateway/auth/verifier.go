@@ -132,14 +132,14 @@ func (v *Verifier) Verify(ctx context.Context, credential string) (*Grant, error
 
 // Again is what g, which another Verifier may have granted, has become with this
 // one: API keys and anonymous clients may have been given other rights, or none
-// any more, which is an error. A token's grant stands until it ends. A nil
-// Verifier has no keys.
+// any more, which is an error. A token's grant stands until it ends. With a nil
+// Verifier, which has no keys, everything is allowed and nobody is anybody.
 func (v *Verifier) Again(g *Grant) (*Grant, error) {
 	switch {
-	case g.Source == FromToken:
-		return g, nil
 	case v == nil:
 		return Open(), nil
+	case g.Source == FromToken:
+		return g, nil
 	case g.Source == FromAPIKey:
 		if now := v.apiKeys.again(g); now != nil {
 			return now, nil

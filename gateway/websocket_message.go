@@ -135,7 +135,7 @@ func (c *webSocket) control(a *attachment, op ws.OpCode, payload []byte) error {
 		if len(payload) > 0 {
 			var reason string
 			code, reason = ws.ParseCloseFrameData(payload)
-			if ws.CheckCloseFrameData(code, reason) != nil {
+			if ws.CheckCloseFrameData(code, reason) != nil || code >= 5000 { // RFC 6455, section 7.4.2
 				code = ws.StatusProtocolError
 			}
 		}

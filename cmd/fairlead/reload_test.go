@@ -1,0 +1,352 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/gateway"
+)
+
+// A reloaded gateway is a process whose file of settings the test changes.
+type reloaded struct {
+	t    *testing.T
+	url  string
+	dir  string
+	cmd  *exec.Cmd
+	logs chan string
+}
+
+// startReloaded starts a gateway with the file, in which DIR is a directory of the test's.
+func startReloaded(t *testing.T, file string, files map[string]string) *reloaded {
+	t.Helper()
+	program, err := builtProgram()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &reloaded{t: t, dir: t.TempDir(), logs: make(chan string, 1000)}
+	for name, text := range files {
+		g.write(name, text)
+	}
+	g.settings(file)
+	g.cmd = exec.Command(program, "--config", filepath.Join(g.dir, "fairlead.yaml"), "--listen=127.0.0.1:0", "--log-format=json")
+	g.cmd.Dir, g.cmd.Env = g.dir, []string{}
+	g.url, _ = startLogged(t, g.cmd, func(line string) { g.logs <- line })
+	return g
+}
+
+func (g *reloaded) write(name, text string) {
+	g.t.Helper()
+	if err := os.WriteFile(filepath.Join(g.dir, name), []byte(text), 0o600); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+func (g *reloaded) settings(file string) {
+	g.t.Helper()
+	g.write("fairlead.yaml", strings.ReplaceAll(file, "DIR", g.dir))
+}
+
+// said waits for a line of the log with all the texts in it.
+func (g *reloaded) said(texts ...string) {
+	g.t.Helper()
+	timeout := time.After(20 * time.Second)
+	var lines []string
+	for {
+		select {
+		case line := <-g.logs:
+			missing := false
+			for _, text := range texts {
+				missing = missing || !strings.Contains(line, text)
+			}
+			if !missing {
+				return
+			}
+			lines = append(lines, line)
+		case <-timeout:
+			g.t.Fatalf("no line of the log has %q: %q", texts, lines)
+		}
+	}
+}
+
+func (g *reloaded) hangUp() {
+	g.t.Helper()
+	if err := g.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// reload hangs up, and waits until the settings are reloaded.
+func (g *reloaded) reload() {
+	g.t.Helper()
+	g.hangUp()
+	g.said("the settings are reloaded")
+}
+
+// do is what a request with the token is answered with. The method is GET
+// without a body, and else POST. headers are names and values in turn.
+func (g *reloaded) do(token, path, body string, headers ...string) *http.Response {
+	g.t.Helper()
+	method := http.MethodGet
+	if body != "" {
+		method = http.MethodPost
+	}
+	request, err := http.NewRequestWithContext(g.t.Context(), method, g.url+path, strings.NewReader(body))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	for i := 0; i < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { _ = response.Body.Close() })
+	return response
+}
+
+// status is the status of such a request.
+func (g *reloaded) status(token, path, body string, headers ...string) int {
+	g.t.Helper()
+	response := g.do(token, path, body, headers...)
+	_ = response.Body.Close()
+	return response.StatusCode
+}
+
+// publish publishes to the channel a.
+func (g *reloaded) publish(token, data string) int {
+	g.t.Helper()
+	return g.status(token, "/v1/channels/a/messages", fmt.Sprintf(`{"data":%q}`, data))
+}
+
+// attach attaches to the channel a, and returns a func that waits for data on
+// it, over this one attachment.
+func (g *reloaded) attach(token string) (hears func(data string)) {
+	g.t.Helper()
+	response := g.do(token, "/v1/attach?channel=a", "", "Accept", "application/x-ndjson")
+	if response.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(response.Body)
+		g.t.Fatalf("attach: %s: %s", response.Status, text)
+	}
+	lines := bufio.NewScanner(response.Body)
+	next := func(want string) {
+		g.t.Helper()
+		for lines.Scan() {
+			var frame struct{ Op, Data, Code string }
+			_ = json.Unmarshal(lines.Bytes(), &frame)
+			if frame.Op == want || frame.Op == "message" && frame.Data == want {
+				return
+			}
+			if frame.Op == "error" || frame.Op == "unsubscribed" || frame.Op == "goaway" {
+				g.t.Fatalf("waiting for %s: got %s", want, lines.Text())
+			}
+		}
+		g.t.Fatalf("waiting for %s: the attachment has ended: %v", want, lines.Err())
+	}
+	next("welcome")
+	return next
+}
+
+// mint makes a token for the channel a with the key.
+func mint(t *testing.T, jwk string) string {
+	t.Helper()
+	got := runProgram(t, nil, "token", "--sub=ada", "--subscribe=a", "--publish=a", "--auth-keys", writeFile(t, jwk))
+	if got.code != 0 {
+		t.Fatalf("got %+v", got)
+	}
+	return strings.TrimSpace(got.out)
+}
+
+// TestAKeyIsRotatedUnderAClient replaces the key in two steps, as README.md
+// says, and the API keys: who is attached hears everything over one attachment.
+func TestAKeyIsRotatedUnderAClient(t *testing.T) {
+	old, next := octKey("old"), octKey("new")
+	backend := runProgram(t, nil, "api-key", "backend", "--publish=a")
+	other := runProgram(t, nil, "api-key", "other", "--publish=a")
+	g := startReloaded(t, "auth:\n  keys: DIR/keys.json\n  api_keys: DIR/api-keys.yaml\n", map[string]string{"keys.json": old, "api-keys.yaml": backend.err})
+	oldToken, newToken := mint(t, old), mint(t, next)
+	hears := g.attach(oldToken)
+	expect := func(step string, statuses map[string]int) {
+		t.Helper()
+		for credential, want := range statuses {
+			if got := g.publish(credential, step); got != want {
+				t.Errorf("%s: a credential that begins with %.10s is answered %d, want %d", step, credential, got, want)
+			}
+		}
+		hears(step)
+	}
+	backendKey, otherKey := strings.TrimSpace(backend.out), strings.TrimSpace(other.out)
+	expect("before", map[string]int{oldToken: 201, newToken: 401, backendKey: 201, otherKey: 401})
+
+	g.write("keys.json", `{"keys":[`+next+`,`+old+`]}`)
+	g.write("api-keys.yaml", backend.err+other.err)
+	g.reload()
+	expect("amid", map[string]int{oldToken: 201, newToken: 201, backendKey: 201, otherKey: 201})
+
+	g.write("keys.json", next)
+	g.write("api-keys.yaml", other.err)
+	g.reload()
+	expect("after", map[string]int{oldToken: 401, newToken: 201, backendKey: 401, otherKey: 201})
+
+	g.hangUp() // with nothing changed
+	g.said("the settings are reloaded", `"changed":null`)
+	expect("still", map[string]int{newToken: 201})
+}
+
+// TestABadFileLeavesTheOldSettingsInForce breaks each file in turn.
+func TestABadFileLeavesTheOldSettingsInForce(t *testing.T) {
+	key := octKey("key")
+	const file = "limits: {attachments: 7}\nauth:\n  keys: DIR/keys.json\n"
+	g := startReloaded(t, file, map[string]string{"keys.json": key})
+	token := mint(t, key)
+	hears := g.attach(token)
+	for name, broken := range map[string]struct{ file, keys, says string }{
+		"no YAML":         {"auth: [", key, "fairlead.yaml:1"},
+		"a slip":          {"limit: {attachments: 8}\n" + file, key, "limit, in"},
+		"no number":       {strings.ReplaceAll(file, "7", "seven"), key, "limits.attachments is"},
+		"a contradiction": {file + "stream: {max_age: 1m}\n", key, "stream.dedupe"},
+		"no keys":         {file, "", "auth.keys"},
+		"broken keys":     {file, `{"keys":[` + key, "auth.keys"},
+		"no such file":    {strings.ReplaceAll(file, "keys.json", "none.json"), key, "none.json"},
+	} {
+		g.settings(broken.file)
+		g.write("keys.json", broken.keys)
+		g.hangUp()
+		g.said("the settings are not reloaded", broken.says)
+		if got := g.publish(token, name); got != 201 {
+			t.Errorf("%s: got %d", name, got)
+		}
+		hears(name)
+	}
+	g.settings(file)
+	g.write("keys.json", key)
+	g.reload()
+	hears = g.attach(token)
+	g.publish(token, "again")
+	hears("again")
+}
+
+// TestWhatIsReloadedTakesEffect changes everything that can change, and some that cannot.
+func TestWhatIsReloadedTakesEffect(t *testing.T) {
+	key := octKey("key")
+	g := startReloaded(t, "auth: {keys: DIR/keys.json}\nlimits: {attachments: 1}\n", map[string]string{"keys.json": key})
+	token := mint(t, key)
+	hears := g.attach(token)
+	evil := []string{"Origin", "https://app.example.com", "Sec-Fetch-Site", "cross-site"}
+	expect := func(full, anonymous, page int) {
+		t.Helper()
+		g.publish(token, "one more")
+		hears("one more")
+		if got := g.status(token, "/v1/attach?channel=a&after=0&wait=0", ""); got != full {
+			t.Errorf("a second attachment: got %d, want %d", got, full)
+		}
+		if got := g.status("", "/v1/channels/news/messages", ""); got != anonymous {
+			t.Errorf("without a token: got %d, want %d", got, anonymous)
+		}
+		if got := g.status(token, "/v1/channels/a/messages", "", evil...); got != page {
+			t.Errorf("from another page: got %d, want %d", got, page)
+		}
+	}
+	expect(503, 401, 403)
+	g.settings("auth:\n  keys: DIR/keys.json\n  anonymous: {subscribe: news}\nlimits: {attachments: 2, frame: 1MiB}\norigins: https://app.example.com\nlog: {level: debug}\ndrain: 6s\n")
+	g.hangUp()
+	g.said("the settings are reloaded", `["auth.anonymous.subscribe","origins","limits.attachments","log.level"]`, `"open":false`)
+	g.said("restart", `["drain","limits.frame"]`)
+	expect(200, 200, 200)
+
+	g.settings("limits: {attachments: 2}\n")
+	g.hangUp()
+	g.said("the settings are reloaded", `"open":true`)
+	if got := g.publish("", "open"); got != 201 {
+		t.Errorf("open: got %d", got)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.url+"/v1/channels/a/messages", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Host = "rebound.example"
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusForbidden {
+		t.Errorf("an open gateway answers for another host: %s", response.Status)
+	}
+}
+
+// TestAReloadDoesNotOpenAGatewayToOthers has settings that are good only after a restart.
+func TestAReloadDoesNotOpenAGatewayToOthers(t *testing.T) {
+	path := writeFile(t, "listen: 0.0.0.0:1\nauth: {anonymous: {subscribe: a}}\n")
+	before := &sources{args: []string{"--config", path}}
+	running, now, err := before.again()
+	if err != nil {
+		t.Fatal(err)
+	}
+	guard, err := running.openGuard(now.originOf, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer guard.close()
+	reloads := 0
+	r := &reloader{running: running, guard: guard, level: new(slog.LevelVar), sources: before, log: slog.New(slog.DiscardHandler),
+		node: &node{reload: func(gateway.Options) error { reloads++; return nil }}}
+	if err := os.WriteFile(path, []byte("listen: 127.0.0.1:1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.reloadSettings(); err == nil || !strings.Contains(err.Error(), "restart, which listen need") || reloads > 0 || running.open() {
+		t.Errorf("got %v, and %d reloads", err, reloads)
+	}
+	if err := os.WriteFile(path, []byte("listen: 127.0.0.1:1\nauth: {anonymous: {subscribe: b}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.reloadSettings(); err != nil || reloads != 1 || r.running.Listen != "0.0.0.0:1" || r.running.Auth.Anonymous.Subscribe.String() != "b" {
+		t.Errorf("got %v, %d reloads, %+v", err, reloads, r.running)
+	}
+	r.guard.close()
+}
+
+func TestACertificateIsReloaded(t *testing.T) {
+	a := newAuthority(t)
+	cert, key := a.files()
+	g := startReloaded(t, "tls: {cert: "+cert+", key: "+key+"}\nauth: {anonymous: {subscribe: a, publish: a}}\n", nil)
+	serial := func() string {
+		t.Helper()
+		response, err := a.client().Get(g.url + "/v1/ping")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		return response.TLS.PeerCertificates[0].SerialNumber.String()
+	}
+	first := serial()
+	a.issue(cert, key, 77, time.Now().Add(time.Hour))
+	g.hangUp()
+	g.said("the certificate was read again")
+	if got := serial(); got == first || got != "77" {
+		t.Errorf("the serial is %s, and was %s", got, first)
+	}
+	if err := os.WriteFile(key, []byte("no key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.hangUp()
+	g.said("the certificate is not reloaded", "tls.key")
+	if got := serial(); got != "77" {
+		t.Errorf("the serial is %s", got)
+	}
+}

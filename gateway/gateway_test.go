@@ -45,6 +45,7 @@ type world struct {
 	dial     func() net.Conn
 	client   *http.Client
 	logs     *logs
+	key      string // an API key for metrics and history, if the gateway has keys
 	settle   func() // waits until what is stored is in the tail, in a bubble
 }
 
@@ -262,6 +263,7 @@ type answer struct {
 	Detail, Title string
 	Status        int
 	Stored        int
+	Ticket        string
 	Replies       []frame
 	Frames        []json.RawMessage
 	IDs           []struct {
@@ -307,6 +309,10 @@ func (a answer) wantProblem(t testing.TB, what string, code protocol.Code) {
 	if a.status != code.HTTPStatus() || a.Code != string(code) || a.Status != a.status || a.Detail == "" || a.header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("%s: got %d %s %s, want a problem with the code %s", what, a.status, a.header.Get("Content-Type"), a.body, code)
 	}
+	challenge, refusal := a.header.Get("WWW-Authenticate"), a.status == 401 || a.status == 403
+	if refusal != strings.HasPrefix(challenge, `Bearer realm="fairlead"`) {
+		t.Errorf("%s: got %d with WWW-Authenticate %q", what, a.status, challenge)
+	}
 }
 
 // publish stores messages by the broker itself and returns the last one's id.
@@ -327,10 +333,18 @@ func (w *world) publish(channel string, payloads ...any) (id string) {
 func (w *world) history(channel string) []string {
 	w.t.Helper()
 	var got []string
-	for _, m := range w.call(request{method: "GET", path: "/v1/channels/" + channel + "/messages?limit=1000"}).Messages {
+	for _, m := range w.call(w.keyed(request{method: "GET", path: "/v1/channels/" + channel + "/messages?limit=1000"})).Messages {
 		got = append(got, string(m.Data))
 	}
 	return got
+}
+
+// keyed is a request with the world's API key, if it has one.
+func (w *world) keyed(r request) request {
+	if w.key != "" {
+		r.headers += "\nAuthorization: Bearer " + w.key
+	}
+	return r
 }
 
 // poster is a request to publish to a channel.

@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"bufio"
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,8 +52,16 @@ func guard(t testing.TB, o Options, change func(*auth.Options)) (Options, *auth.
 // newGuarded is newWorld with keys.
 func newGuarded(t testing.TB, o Options) *guarded {
 	t.Helper()
-	o, minter, admin := guard(t, o, nil)
-	return &guarded{newWorld(t, o, broker.Options{}), minter, admin}
+	return newGuardedBy(t, o, nil)
+}
+
+// newGuardedBy is newGuarded with changed settings of who may do what.
+func newGuardedBy(t testing.TB, o Options, change func(*auth.Options)) *guarded {
+	t.Helper()
+	o, minter, admin := guard(t, o, change)
+	w := &guarded{newWorld(t, o, broker.Options{}), minter, admin}
+	w.key = admin
+	return w
 }
 
 // token is one of sub's that grants what is said, for an hour.
@@ -72,6 +82,68 @@ func helloAs(token, fields string) string { return `{"token":"` + token + `",` +
 func (g *guarded) as(token string, r request) request {
 	r.headers += "\nAuthorization: Bearer " + token
 	return r
+}
+
+// begin attaches by r, whose body, if it has one, is the hello, and returns the
+// first frame: the welcome, or the error, which is checked to come as the
+// transport's errors do. The attachment ends.
+func (w *world) begin(t protocol.Transport, r request) frame {
+	w.t.Helper()
+	if t == protocol.WebSocket {
+		l := w.dialWebSocketWith(r.path, r.headers)
+		defer l.hangUp()
+		if r.body != "" {
+			l.sendText(strings.Replace(r.body, "{", `{"op":"hello",`, 1))
+		}
+		f := l.next()
+		if f.Op == "error" {
+			l.wantClose(protocol.Code(f.Code).CloseCode())
+		}
+		return f
+	}
+	r.headers += "\nAccept: " + acceptOf(t)
+	response := w.send(r)
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != 200 {
+		a := answerOf(w.t, response)
+		a.wantProblem(w.t, "a refusal by "+string(t), protocol.Code(a.Code))
+		return frame{Op: "error", Code: a.Code, Message: a.Detail, raw: []byte(a.body)}
+	}
+	var f frame
+	var err error
+	switch body := bufio.NewReader(response.Body); t {
+	case protocol.SSE:
+		f, err = readEvent(w.t, body)
+	case protocol.Stream:
+		f, err = readLine(w.t, body)
+	default:
+		f = parseFrame(w.t, answerOf(w.t, response).Frames[0])
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return f
+}
+
+// attaching is a POST with a hello.
+func attaching(hello string) request { return request{method: "POST", path: "/v1/attach", body: hello} }
+
+// wantCode checks that a frame is an error with that code.
+func (f frame) wantCode(t testing.TB, what string, code protocol.Code) {
+	t.Helper()
+	if f.Op != "error" || f.Code != string(code) || f.Message == "" {
+		t.Errorf("%s: got %s, want the error %s", what, f.raw, code)
+	}
+}
+
+// issue is a ticket for what a token grants.
+func (g *guarded) issue(token string) string {
+	g.t.Helper()
+	a := g.call(g.as(token, request{method: "POST", path: "/v1/tickets"}))
+	if a.status != 201 || !strings.HasPrefix(a.Ticket, "tk_") || a.ExpiresIn != 30_000 {
+		g.t.Fatalf("ask for a ticket: got %d %s", a.status, a.body)
+	}
+	return a.Ticket
 }
 
 var chat = auth.Rights{Subscribe: []string{"chat.*"}, Publish: []string{"chat.*"}}

@@ -203,13 +203,23 @@ func (w *world) pollLink(first request) *link {
 			for _, raw := range a.Frames {
 				l.queue = append(l.queue, parseFrame(w.t, raw))
 			}
-			next = request{method: "GET", path: pollOn(w.t, first, a.ID)}
+			next = request{method: "GET", path: pollOn(w.t, first, a.ID), headers: first.headers}
+			if token := tokenOf(first.body); token != "" {
+				next.headers = "Authorization: Bearer " + token
+			}
 		}
 		f := l.queue[0]
 		l.queue = l.queue[1:]
 		return f, nil
 	}
 	return l
+}
+
+// tokenOf is the token of a hello, or "".
+func tokenOf(hello string) string {
+	var h struct{ Token string }
+	_ = json.Unmarshal([]byte(hello), &h) // a GET has none
+	return h.Token
 }
 
 // pollOn is the URL of the poll that follows first.

@@ -18,7 +18,7 @@ import (
 func (w *world) metrics() map[string]float64 {
 	w.t.Helper()
 	samples := map[string]float64{}
-	lines := bufio.NewScanner(w.send(request{method: "GET", path: "/metrics"}).Body)
+	lines := bufio.NewScanner(w.send(w.keyed(request{method: "GET", path: "/metrics"})).Body)
 	for lines.Scan() {
 		name, value, ok := strings.Cut(lines.Text(), " ")
 		if !ok || !strings.HasPrefix(name, "fairlead_") {

@@ -78,6 +78,11 @@ func (l *link) withstands(attack func()) {
 	l.wantServed() // what the first of everything costs is not the attack's
 	before := l.w.footprint()
 	attack()
+	// The timers of a pipe's deadlines hold it until they are due, though it is closed.
+	for passed := time.Duration(0); passed <= l.w.g.limits().WriteStall; passed += time.Minute {
+		l.wantServed()
+		time.Sleep(time.Minute)
+	}
 	l.wantServed()
 	l.w.wantFootprint(before)
 }

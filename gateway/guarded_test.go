@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"bytes"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +83,27 @@ func helloAs(token, fields string) string { return `{"token":"` + token + `",` +
 func (g *guarded) as(token string, r request) request {
 	r.headers += "\nAuthorization: Bearer " + token
 	return r
+}
+
+// bearing is a client that shows a token with every request.
+func (g *guarded) bearing(token string) *world {
+	at := *g.world
+	at.client = &http.Client{Transport: bearer{g.client.Transport, token}}
+	return &at
+}
+
+// bearer sends a token with requests that have none.
+type bearer struct {
+	http.RoundTripper
+
+	token string
+}
+
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Header.Get("Authorization") == "" {
+		r.Header.Set("Authorization", "Bearer "+b.token)
+	}
+	return b.RoundTripper.RoundTrip(r)
 }
 
 // begin attaches by r, whose body, if it has one, is the hello, and returns the

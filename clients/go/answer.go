@@ -21,15 +21,30 @@ const maxAnswer = 64 << 20
 type StatusError struct {
 	Status     int
 	RetryAfter time.Duration // 0: nothing was said
+	Target     string        // the origin that it redirects to, where a token is not sent; empty: none
 }
 
 func (e *StatusError) Error() string {
-	return fmt.Sprintf("an answer that is not Fairlead's: %d %s", e.Status, http.StatusText(e.Status))
+	text := fmt.Sprintf("an answer that is not Fairlead's: %d %s", e.Status, http.StatusText(e.Status))
+	if e.Target != "" {
+		text += " to " + e.Target + ", where the token is not sent: give the client that address"
+	}
+	return text
 }
 
-// call makes one request and unmarshals its answer, which must be of a 2xx status, into result.
+// call makes one request, with the latest token, and unmarshals its answer,
+// which must be of a 2xx status, into result. An error may be a refusal.
 func (c *Client) call(r *http.Request, result any) error {
-	response, err := c.http.Do(r)
+	t, err := c.tokens.get(r.Context(), 0, false)
+	if err != nil {
+		return err
+	}
+	return t.blame(c.callWith(t, r, result))
+}
+
+// callWith is call with that token, nil for none.
+func (c *Client) callWith(t *token, r *http.Request, result any) error {
+	response, err := c.do(r, t)
 	if err != nil {
 		return err
 	}
@@ -77,7 +92,11 @@ func statusError(response *http.Response, body []byte) error {
 	if isMedia(response, mediaProblem) && json.Unmarshal(body, &problem) == nil && problem.Code != "" {
 		return &protocol.Error{Code: problem.Code, Message: problem.Detail, RetryAfter: wait}
 	}
-	return &StatusError{Status: response.StatusCode, RetryAfter: wait}
+	e := &StatusError{Status: response.StatusCode, RetryAfter: wait}
+	if target, err := response.Location(); err == nil && response.StatusCode/100 == 3 {
+		e.Target = target.Scheme + "://" + target.Host
+	}
+	return e
 }
 
 // retryAfter is the wait that a Retry-After field asks for (RFC 9110, section 10.2.3), in seconds; 0 if none.
@@ -104,6 +123,15 @@ func readAll(r io.Reader) ([]byte, error) {
 
 // Ping asks the gateway for the log's position and the time.
 func (c *Client) Ping(ctx context.Context) (*Pong, error) {
+	t, err := c.tokens.get(ctx, 0, false)
+	if err != nil {
+		return nil, fmt.Errorf("fairlead: ping: %w", err)
+	}
+	return c.ping(ctx, t)
+}
+
+// ping needs no token: somebody on the way may.
+func (c *Client) ping(ctx context.Context, t *token) (*Pong, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url("ping").String(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("fairlead: ping: %w", err)
@@ -113,7 +141,7 @@ func (c *Client) Ping(ctx context.Context) (*Pong, error) {
 		ID   protocol.ID `json:"id"`
 		Time int64       `json:"time"`
 	}
-	if err := c.call(r, &answer); err != nil {
+	if err := c.callWith(t, r, &answer); err != nil {
 		return nil, fmt.Errorf("fairlead: ping: %w", err)
 	}
 	if answer.ID == (protocol.ID{}) {

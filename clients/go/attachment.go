@@ -38,6 +38,8 @@ type attachment struct {
 	wait    time.Duration // of a poll
 	fruit   bool          // the poll brought something
 	leaving bool          // the server sent us away
+	token   *token        // of the request, or that it was given since; nil: none
+	from    source        // to be used once something has arrived
 }
 
 type arrival struct {
@@ -62,6 +64,7 @@ func (a *attachment) read(ctx context.Context, arrivals chan<- arrival, open fun
 		offer(arrival{from: a, err: err})
 		return
 	}
+	a.from = from
 	left := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(left)

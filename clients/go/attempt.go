@@ -21,6 +21,9 @@ type attempt struct {
 	leaving   bool          // that time has come
 	suspect   bool          // it serves, and has been silent for too long
 	doubted   time.Time     // when that was noticed
+	token     int           // that the server knows it by
+	authing   bool          // it is being given another
+	authAt    time.Time     // when that takes too long, or is to be tried again; zero: neither
 }
 
 func (a *attempt) serves() bool     { return !a.proven.IsZero() }
@@ -53,7 +56,7 @@ func (a *attempt) doubtful(p *policy, rtt time.Duration) time.Time {
 
 // deadline is when the link has to look at the attempt.
 func (a *attempt) deadline(p *policy, rtt time.Duration) time.Time {
-	at := a.dead(p)
+	at := earliest(a.dead(p), a.authAt)
 	if a.serves() && !a.suspect {
 		at = earliest(at, a.doubtful(p, rtt))
 	}

@@ -9,6 +9,7 @@
 package fairlead
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -30,6 +31,15 @@ type Options struct {
 	// HTTPClient carries every request, those of WebSocket too. It must have
 	// no Timeout, which would end streams. Nil is one of the client's own.
 	HTTPClient *http.Client
+	// Token gives the token that requests are made with (PROTOCOL.md 2.5); an
+	// empty one is not sent. It is called before the first request, again when
+	// about a fifth of what the token had left is left, and when the gateway
+	// refuses it: TokenRefused tells. Calls come one at a time; each ends within 10 s, when its
+	// ctx is done. An error is no end: it is called again later. Nil: there is no token.
+	//
+	// The token is sent in the header Authorization, over https unless the
+	// gateway's address says otherwise, and to no other origin: a redirect there is not followed.
+	Token func(context.Context) (string, error)
 	// Logger hears of retries and of the choice of transport. Nil is silence.
 	Logger *slog.Logger
 }
@@ -40,6 +50,7 @@ type Client struct {
 	http       *http.Client
 	transports []protocol.Transport
 	memory     *Memory
+	tokens     *tokens
 	log        *slog.Logger
 }
 
@@ -50,7 +61,7 @@ func New(address string, o Options) (*Client, error) {
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
 		return nil, fmt.Errorf("fairlead: %q is not the address of a gateway: give one such as http://127.0.0.1:8080", address)
 	}
-	c := &Client{base: base, http: o.HTTPClient, transports: o.Transports, memory: o.Memory, log: o.Logger}
+	c := &Client{base: base, transports: o.Transports, memory: o.Memory, tokens: newTokens(o.Token), log: o.Logger}
 	for _, t := range c.transports {
 		if !slices.Contains(protocol.Transports(), t) {
 			return nil, fmt.Errorf("fairlead: %q is not a transport: there are websocket, sse, stream and poll", t)
@@ -59,9 +70,12 @@ func New(address string, o Options) (*Client, error) {
 	if len(c.transports) == 0 {
 		c.transports = []protocol.Transport{protocol.WebSocket, protocol.SSE, protocol.Poll}
 	}
-	if c.http == nil {
-		c.http = &http.Client{Transport: newTransport()}
+	if o.HTTPClient == nil {
+		o.HTTPClient = &http.Client{Transport: newTransport()}
 	}
+	own := *o.HTTPClient
+	own.CheckRedirect = checkRedirect(own.CheckRedirect)
+	c.http = &own
 	if c.memory == nil {
 		c.memory = new(Memory)
 	}

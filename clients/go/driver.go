@@ -36,11 +36,15 @@ func (s *Subscription) carryOut(effect any) {
 	case shut:
 		s.leave(e.attempt)
 	case ping:
-		s.spawn(func() { s.pongs <- s.ping() })
+		s.ask(func() any { return s.ping() })
 	case drop:
 		s.client.http.CloseIdleConnections()
 	case note:
 		s.client.memory.note(recollection(e), time.Now())
+	case renew:
+		s.ask(func() any { return s.fetchToken(e) })
+	case auth:
+		s.authorize(e)
 	case attached:
 		s.client.log.Info("attached", "transport", e.transport, "from", e.from, "reason", e.reason)
 		s.events = append(s.events, &Attached{Transport: e.transport, Session: s.session, From: e.from, Reason: e.reason})
@@ -69,17 +73,19 @@ func (s *Subscription) request(a *attachment, beat, delay time.Duration) {
 	if a.transport == protocol.Poll {
 		seconds := a.wait.Seconds()
 		hello.Wait = &seconds
-		hello.Welcome = !s.welcomed || !s.places.areKnown()
+		hello.Welcome = !s.welcomed || !s.places.areKnown() || a.token != s.token // it tells how long a token lasts
 	}
 	ctx, end := context.WithCancel(s.life)
 	a.end, a.asked, a.fruit = end, time.Now(), false
+	with := s.token
+	a.token = with
 	a.pulse.note()
 	s.spawn(func() {
 		a.read(ctx, s.arrivals, func(ctx context.Context) (source, error) {
 			if err := sleep(ctx, delay); err != nil {
 				return nil, err
 			}
-			return s.client.open(ctx, a.transport, hello, a.pulse.note)
+			return s.client.open(ctx, a.transport, hello, with, a.pulse.note)
 		})
 	})
 }
@@ -94,8 +100,9 @@ func (s *Subscription) leave(number int) {
 	if a.id == "" || a.transport != protocol.SSE && a.transport != protocol.Stream {
 		return // a WebSocket has its own way to say it, and a poll ends by itself
 	}
+	session, t := s.session, s.token
 	s.spawn(func() {
-		if err := s.client.bye(s.life, s.session, a.id); err != nil {
+		if err := s.client.bye(s.life, session, a.id, t); err != nil {
 			s.client.log.Debug("bye", "transport", a.transport, "error", err)
 		}
 	})
@@ -112,7 +119,7 @@ func (s *Subscription) ping() ponged {
 	ctx, cancel := context.WithTimeout(s.life, pingLimit)
 	defer cancel()
 	begun := time.Now()
-	_, err := s.client.Ping(ctx)
+	_, err := s.client.ping(ctx, nil)
 	return ponged{reached: err == nil || isAnswer(err), good: err == nil, took: time.Since(begun)}
 }
 
@@ -167,6 +174,10 @@ func (s *Subscription) frame(a *attachment, f frame) error {
 	case protocol.OpGoaway:
 		a.leaving = true
 		s.happened(sentAway{a.number, f.after})
+	case protocol.OpUnsubscribed:
+		return s.unsubscribed(a, f.channel, f.err)
+	case protocol.OpReply:
+		s.replied(a, f.reply)
 	case protocol.OpError:
 		return f.err
 	}
@@ -181,13 +192,17 @@ func (s *Subscription) welcome(a *attachment, w *protocol.Welcome) error {
 		s.beat = time.Duration(w.Beat) * time.Millisecond
 	}
 	a.id = w.Attachment
-	return s.whole(a, welcomed{offered: w.Transports, recalled: s.client.memory.recall(w.Net, time.Now())})
+	if err := s.whole(a, welcomed{offered: w.Transports, recalled: s.client.memory.recall(w.Net, time.Now())}); err != nil {
+		return err
+	}
+	s.happened(granted{attempt: a.number, token: a.token.id(), life: a.left(milliseconds(w.ExpiresIn))})
+	return nil
 }
 
 // whole is for an attachment that has been welcomed: it must go on where the
 // cursors are. A poll is proven by it: it is here because the answer was whole.
 func (s *Subscription) whole(a *attachment, e welcomed) error {
-	if !a.view.isWhole(s.places) {
+	if !a.view.mayBeWhole(s.places) {
 		return errStale
 	}
 	e.attempt, e.quiet = a.number, s.beat
@@ -221,7 +236,7 @@ func (s *Subscription) over(a *attachment, err error) {
 		if !a.fruit && time.Since(a.asked) < a.wait/2 { // by somebody who does not wait, such as a cache
 			delay = pollPause
 		}
-		a.wait = s.turnOfPoll()
+		a.wait = min(s.turnOfPoll(), s.untilToken(a))
 		s.request(a, s.link.beat, delay)
 		return
 	}
@@ -235,5 +250,5 @@ func (s *Subscription) over(a *attachment, err error) {
 		s.session = rand.Text()
 	}
 	s.happened(heard{a.number, a.pulse.at()})
-	s.happened(ended{attempt: a.number, verdict: verdict, err: err, wait: askedWait(err)})
+	s.happened(ended{attempt: a.number, verdict: verdict, err: err, wait: askedWait(err), token: a.token.id()})
 }

@@ -2,6 +2,7 @@ package fairlead
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -31,6 +32,7 @@ type fake struct {
 	net   string        // what the welcome says
 	// refuse is asked before each other request, and may answer it.
 	refuse func(w http.ResponseWriter, r *http.Request) bool
+	guard  *guard // of tokens; nil: the fake is open
 
 	mu       sync.Mutex
 	epoch    string
@@ -53,6 +55,10 @@ type outlet struct {
 	send      func(protocol.Wire) error
 	conn      net.Conn // of a WebSocket
 	frames    []json.RawMessage
+	grant     *grant // nil: the fake is open
+	id        string
+	changed   chan struct{} // takes one when the grant has changed
+	replies   chan protocol.Wire
 }
 
 // newFake starts a fake and returns a client of it. Everything happens in the
@@ -125,6 +131,10 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f.refuse != nil && f.refuse(w, r) {
 		return
 	}
+	if err := f.guard.admit(w, r); err != nil {
+		problem(w, err)
+		return
+	}
 	switch {
 	case r.URL.Path == "/v1/ping":
 		answer(w, 200, map[string]any{"id": f.end(), "time": time.Now().UnixMilli()})
@@ -132,6 +142,10 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		if strings.Contains(string(body), `"op":"bye"`) {
 			f.bye(string(body))
+		}
+		if strings.Contains(string(body), `"op":"auth"`) {
+			answer(w, 200, map[string]any{"replies": []any{f.guard.auth(r, body)}})
+			return
 		}
 		answer(w, 200, map[string]any{"replies": []any{}})
 	case r.Method == http.MethodPost && r.Header.Get("Content-Type") == protocol.MediaStream:
@@ -201,7 +215,7 @@ func problem(w http.ResponseWriter, e *protocol.Error, more ...any) {
 
 func (f *fake) attach(w http.ResponseWriter, r *http.Request) {
 	t := protocol.Negotiate(strings.EqualFold(r.Header.Get("Upgrade"), "websocket"), r.Header.Get("Accept"))
-	out := &outlet{transport: t, w: w, r: r}
+	out := &outlet{transport: t, w: w, r: r, changed: make(chan struct{}, 1), replies: make(chan protocol.Wire, 9)}
 	f.mu.Lock()
 	f.counts[t]++
 	n := f.counts[t]
@@ -215,7 +229,8 @@ func (f *fake) attach(w http.ResponseWriter, r *http.Request) {
 	if f.fault != nil && f.fault(t, n, out) {
 		return
 	}
-	if err := f.open(out); err == nil {
+	if err := f.open(out); err == nil && f.guard.attach(out) {
+		defer f.guard.detach(out)
 		_ = f.serve(out)
 	}
 	if out.conn != nil {
@@ -273,11 +288,16 @@ func (f *fake) open(out *outlet) error {
 func (f *fake) welcome(out *outlet) uint64 {
 	end := f.end()
 	welcome := &protocol.Welcome{
-		Session: "s1", Attachment: "a1", Transport: out.transport, ID: end, Beat: f.beat.Milliseconds(), Net: f.net,
+		Session: "s1", Attachment: cmp.Or(out.id, "a1"), Transport: out.transport, ID: end, Beat: f.beat.Milliseconds(), Net: f.net,
 		Transports: protocol.Transports(), Limits: protocol.Limits{Wait: 20}, Channels: map[string]protocol.After{},
 	}
 	at := end.Seq
+	refused := map[string]*protocol.Error{}
 	for pattern, start := range out.hello.Channels {
+		if err := out.grant.covers(pattern); err != nil {
+			refused[pattern] = err
+			continue
+		}
 		from := protocol.Cursor{end}
 		if start.After != nil {
 			at, _ = start.After.In(end.Epoch)
@@ -289,7 +309,11 @@ func (f *fake) welcome(out *outlet) uint64 {
 		welcome.Channels[pattern] = protocol.After{After: from}
 	}
 	if out.transport != protocol.Poll || out.hello.Session == "" || out.hello.Welcome {
+		welcome.ExpiresIn = out.grant.left().Milliseconds()
 		_ = out.send(welcome.Wire())
+	}
+	for pattern, err := range refused {
+		_ = out.send(protocol.Unsubscribed(pattern, err))
 	}
 	return at
 }
@@ -314,11 +338,20 @@ func (f *fake) serve(out *outlet) error {
 					f.bye("websocket")
 					return
 				}
+				if strings.Contains(string(b), `"op":"auth"`) {
+					out.replies <- f.guard.authInBand(out, b)
+				}
 			}
 		}()
 	}
 	proof := time.After(250 * time.Millisecond)
 	for {
+		over, pattern := f.guard.over(out)
+		if pattern != "" {
+			if err := out.send(protocol.Unsubscribed(pattern, errNotGranted)); err != nil {
+				return err
+			}
+		}
 		messages, grown := f.after(at)
 		for _, m := range messages {
 			if err := out.send(m.Wire()); err != nil {
@@ -331,6 +364,12 @@ func (f *fake) serve(out *outlet) error {
 		case <-grown:
 		case <-proof:
 			err = out.send(protocol.Proof())
+		case <-out.changed:
+		case reply := <-out.replies:
+			err = out.send(reply)
+		case <-over:
+			f.guard.end(out)
+			return io.EOF
 		case <-time.After(f.beat):
 			err = out.send(protocol.Beat(protocol.ID{Epoch: f.epoch, Seq: at}))
 		case <-ctx.Done():
@@ -344,8 +383,12 @@ func (f *fake) serve(out *outlet) error {
 
 func (f *fake) servePoll(ctx context.Context, out *outlet, at uint64) error {
 	messages, grown := f.after(at)
+	over, _ := f.guard.over(out)
 	if len(messages) == 0 {
 		select {
+		case <-over:
+			problem(out.w, f.guard.reason(out))
+			return nil
 		case <-grown:
 		case <-time.After(time.Duration(*out.hello.Wait * float64(time.Second))):
 		case <-ctx.Done():

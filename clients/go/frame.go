@@ -2,6 +2,7 @@ package fairlead
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,8 +19,10 @@ type frame struct {
 	message *Message
 	gap     *protocol.Gap
 	welcome *protocol.Welcome
+	reply   *reply
 	id      protocol.ID     // of a beat
-	err     *protocol.Error // of an error, and of a reply that is one
+	channel string          // of an unsubscribed
+	err     *protocol.Error // of an error, and of an unsubscribed
 	after   time.Duration   // of a goaway
 	reason  string          // of a goaway
 }
@@ -48,9 +51,20 @@ func decodeFrame(b []byte) (frame, error) {
 		err = json.Unmarshal(b, &struct {
 			ID *protocol.ID `json:"id"`
 		}{&f.id})
+	case protocol.OpReply:
+		f.reply = new(reply)
+		err = json.Unmarshal(b, f.reply)
 	case protocol.OpError:
-		f.err = new(protocol.Error)
-		err = json.Unmarshal(b, f.err)
+		f.err, err = decodeError(b)
+	case protocol.OpUnsubscribed:
+		var of struct {
+			Channel string `json:"channel"`
+		}
+		err = json.Unmarshal(b, &of)
+		f.channel = of.Channel
+		if err == nil {
+			f.err, err = decodeError(b)
+		}
 	case protocol.OpGoaway:
 		var away struct {
 			AfterMS int64  `json:"after_ms"`
@@ -63,6 +77,44 @@ func decodeFrame(b []byte) (frame, error) {
 		return frame{}, fmt.Errorf("read a %s: %w", f.op, err)
 	}
 	return f, nil
+}
+
+// decodeError reads the code, the message and the wait of a frame that has them.
+func decodeError(b []byte) (*protocol.Error, error) {
+	e := new(protocol.Error)
+	var more struct {
+		RetryAfterMS int64 `json:"retry_after_ms"`
+	}
+	err := errors.Join(json.Unmarshal(b, e), json.Unmarshal(b, &more))
+	e.RetryAfter = milliseconds(more.RetryAfterMS)
+	return e, err
+}
+
+// A reply is the answer to a command (PROTOCOL.md 2.2).
+type reply struct {
+	To           json.RawMessage `json:"to"`
+	OK           bool            `json:"ok"`
+	Error        *protocol.Error `json:"error"`
+	RetryAfterMS int64           `json:"retry_after_ms"`
+	ExpiresIn    int64           `json:"expires_in"` // of auth, in milliseconds; 0: nothing is said
+}
+
+// err is the command's error, or nil.
+func (r *reply) err() error {
+	switch {
+	case r.Error != nil:
+		e := *r.Error
+		e.RetryAfter = milliseconds(r.RetryAfterMS)
+		return &e
+	case !r.OK:
+		return errors.New("a reply that says neither yes nor no")
+	}
+	return nil
+}
+
+// milliseconds is so many, none below zero, and no more than a year: what is sent may be anything.
+func milliseconds(n int64) time.Duration {
+	return time.Duration(max(0, min(n, 365*24*60*60*1000))) * time.Millisecond
 }
 
 const maxGoawayMS = 10 * 60 * 1000 // no server may send a client away for longer

@@ -21,6 +21,7 @@ type link struct {
 	last     protocol.Transport
 	reason   string // why front came to be
 	ended    bool   // for good
+	pass     pass
 
 	// Of the race.
 	answered bool          // something did
@@ -80,8 +81,25 @@ type (
 		verdict verdict
 		err     error
 		wait    time.Duration // that the server asked for
+		token   int           // that it was made with
 	}
-	ponged struct {
+	renewed struct { // the answer to renew
+		number int   // of the latest token; the same as before: there is no other yet
+		err    error // there is none
+		final  bool  // and will be none
+	}
+	granted struct { // the server took the token
+		attempt, token int
+		life           time.Duration // that the token has left; 0: it is not known, or does not end
+	}
+	ungranted struct { // auth failed
+		attempt, token int
+		verdict        verdict
+		err            error
+		wait           time.Duration // that the server asked for
+	}
+	dismissed struct{ err error } // nothing is subscribed to any more
+	ponged    struct {
 		reached bool // something answered
 		good    bool // the gateway did
 		took    time.Duration
@@ -99,6 +117,13 @@ type (
 	ping struct{}              // answered by a ponged, in any case
 	drop struct{}              // of the connections that are kept for later requests: they may be dead
 	note recollection          // to remember
+	// A token newer than that one is wanted. Answered by a renewed, in any case.
+	renew struct {
+		after   int
+		refused bool // the server does not take that one
+	}
+	// The attachment is to be given the token. Answered by a granted or an ungranted, or by its end, or not at all.
+	auth struct{ attempt, token int }
 
 	// For the caller.
 	attached struct {
@@ -116,8 +141,9 @@ type (
 	failed      struct{ err error } // for good
 )
 
-func newLink(transports []protocol.Transport) link {
-	l := link{rungs: make([]rung, len(transports))}
+// newLink is a link over the transports, the best first. tokens: the client has some, and nothing begins without one.
+func newLink(transports []protocol.Transport, tokens bool) link {
+	l := link{rungs: make([]rung, len(transports)), pass: pass{needed: tokens}}
 	for i, t := range transports {
 		l.rungs[i].transport = t
 	}
@@ -151,7 +177,11 @@ func (t *turn) happen(e any) {
 	switch e := e.(type) {
 	case started:
 		t.recall(e.recalled)
-		t.race(t.order())
+		if t.barred() {
+			t.planToAsk()
+		} else {
+			t.race(t.order())
+		}
 	case ticked:
 		t.tick()
 	case welcomed:
@@ -170,6 +200,14 @@ func (t *turn) happen(e any) {
 		}
 	case ponged:
 		t.ponged(e)
+	case renewed:
+		t.renewed(e)
+	case granted:
+		t.granted(e)
+	case ungranted:
+		t.ungranted(e)
+	case dismissed:
+		t.fail(e.err)
 	}
 }
 
@@ -178,7 +216,7 @@ func (t *turn) settle() {
 	if t.link.ended {
 		return
 	}
-	if t.needed() && t.resume.IsZero() && !t.racing() {
+	if t.needed() && t.resume.IsZero() && !t.racing() && !t.barred() {
 		t.exhausted()
 	}
 	for _, d := range t.fallen {
@@ -224,6 +262,9 @@ func (l *link) racing() bool {
 // untilNext is how long it is until the next attempt begins; 0 if one is under way.
 func (t *turn) untilNext() time.Duration {
 	next := t.resume
+	if t.barred() {
+		next = t.link.pass.askAt
+	}
 	for _, s := range t.plan {
 		next = earliest(next, s.at)
 	}
@@ -240,7 +281,7 @@ func (l *link) deadline(p *policy) time.Time {
 	if l.ended {
 		return time.Time{}
 	}
-	at := earliest(l.resume, l.pingAt)
+	at := earliest(earliest(l.resume, l.pingAt), l.pass.askAt)
 	for _, s := range l.plan {
 		at = earliest(at, s.at)
 	}

@@ -15,20 +15,28 @@ func (t *turn) lose(a attempt, e ended) {
 		t.answer()
 	}
 	if e.verdict == fatal || e.verdict == refused && t.isLast(a) {
-		t.shut(func(*attempt) bool { return true })
-		t.plan, t.link.ended = nil, true
-		t.do(failed{e.err})
+		t.fail(e.err)
 		return
 	}
 	if t.front == 0 || t.front == a.number {
 		t.fallen = append(t.fallen, detached{transport: a.transport, err: e.err})
 		t.reason = string(a.transport) + ": " + e.err.Error()
 	}
-	if a.serves() {
+	switch {
+	case e.verdict == rejected:
+		t.deny(a, e)
+	case a.serves():
 		t.bereave(a, e)
-	} else {
+	default:
 		t.miss(a, e)
 	}
+}
+
+// fail ends everything for good.
+func (t *turn) fail(err error) {
+	t.shut(func(*attempt) bool { return true })
+	t.plan, t.link.ended = nil, true
+	t.do(failed{err})
 }
 
 // isLast notes that the server does not offer a's transport, and tells whether it offers no other.
@@ -181,10 +189,7 @@ func (t *turn) isFresh() bool { return !t.lostAt.IsZero() && t.now.Sub(t.lostAt)
 // pause draws the next wait: from a window that doubles, so that clients that
 // failed together do not come back together, but not from a large one at first.
 func (t *turn) pause() time.Duration {
-	window := t.policy.limit
-	if t.failures < 16 {
-		window = min(window, t.base<<t.failures)
-	}
+	window := min(t.policy.limit, t.base<<min(t.failures, 16))
 	t.failures++
 	if t.isFresh() {
 		window, t.failures = min(window, t.freshWait), min(t.failures, 3)

@@ -48,6 +48,9 @@ func askedWait(err error) time.Duration {
 
 // isPassing tells whether the same request may succeed later.
 func isPassing(err error) bool {
+	if _, ok := errors.AsType[*refusal](err); ok {
+		return true // with another token
+	}
 	if e, ok := errors.AsType[*protocol.Error](err); ok {
 		return e.Code.Retryable()
 	}
@@ -70,14 +73,33 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // retry calls attempt until it succeeds, fails for good, or the next attempt
-// would begin later than limit after the first.
+// would begin later than limit after the first. If the server refuses the
+// token, another is asked for, and the attempt is made again at once; it fails
+// for good if there is no other, or if that is unauthorized too.
 func (c *Client) retry(ctx context.Context, limit time.Duration, attempt func() error) error {
 	begun := time.Now()
 	var pace pace
+	var refused *refusal // of the token that there was; nil: it is good, as far as is known
 	for {
-		err := attempt()
+		err := c.replace(ctx, refused)
+		if err == nil {
+			err = attempt()
+		}
 		if err == nil || ctx.Err() != nil || !isPassing(err) {
 			return err
+		}
+		before := refused
+		if _, ok := errors.AsType[*tokenError](err); !ok {
+			refused, _ = errors.AsType[*refusal](err)
+		}
+		if refused != nil && refused != before {
+			switch {
+			case before == nil:
+				c.log.Info("the token was refused: trying again with another", "error", err)
+				continue
+			case isUnauthorized(before) && isUnauthorized(err):
+				return err
+			}
 		}
 		wait := pace.next(askedWait(err))
 		if time.Since(begun)+wait > limit {

@@ -40,6 +40,10 @@ func (p places) areKnown() bool {
 
 // welcome sets the cursors that are not known yet.
 func (p places) welcome(v view, channels map[string]protocol.After) {
+	for pattern, w := range v {
+		_, named := channels[pattern]
+		w.shut = !named
+	}
 	for pattern, served := range channels {
 		place, w := p[pattern], v[pattern]
 		if place == nil || w == nil {

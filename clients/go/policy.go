@@ -24,6 +24,7 @@ type policy struct {
 	floor       time.Duration // the shortest beat to ask for
 	ask         time.Duration // into a race that nothing answers, before a ping
 	bad         time.Duration // how long a bad transport is tried last
+	renewals    time.Duration // from one token to the next, at least, unless one was refused
 }
 
 var defaults = policy{
@@ -34,5 +35,5 @@ var defaults = policy{
 	base: paceBase, limit: paceCap, healthy: 30 * time.Second, fresh: 15 * time.Second, freshWait: 700 * time.Millisecond,
 	asked: 5 * time.Minute, brief: time.Second,
 	idle: 2 * time.Second, floor: 5 * time.Second,
-	ask: 1500 * time.Millisecond, bad: badFor,
+	ask: 1500 * time.Millisecond, bad: badFor, renewals: 2 * time.Second,
 }

@@ -14,6 +14,9 @@ func (t *turn) race(order []protocol.Transport) {
 	}
 	t.resume, t.answered, t.link.asked, t.hopes = time.Time{}, false, 0, false
 	t.pingAt = time.Time{}
+	if t.barred() {
+		return // it is run when there is a token
+	}
 	if t.serving() == nil {
 		t.pingAt = t.now.Add(t.ask)
 	}
@@ -44,6 +47,9 @@ func (t *turn) order() []protocol.Transport {
 func (t *turn) schedule(order []protocol.Transport, climb bool) {
 	order = slices.DeleteFunc(order, t.isTried)
 	t.plan = t.plan[:0]
+	if t.barred() {
+		return
+	}
 	at := t.now
 	for i, transport := range order {
 		switch {
@@ -63,7 +69,7 @@ func (t *turn) begin() {
 		next := t.plan[0]
 		t.plan = t.plan[1:]
 		t.begun++
-		t.attempts = append(t.attempts, attempt{number: t.begun, transport: next.transport, climb: next.climb, began: t.now, heard: t.now})
+		t.attempts = append(t.attempts, attempt{number: t.begun, transport: next.transport, climb: next.climb, began: t.now, heard: t.now, token: t.link.pass.number})
 		t.do(open{attempt: t.begun, transport: next.transport, beat: t.link.beat})
 	}
 }
@@ -85,6 +91,11 @@ func (t *turn) hasten() {
 
 // tick does what the time has come for.
 func (t *turn) tick() {
+	for i := range t.attempts {
+		if a := &t.attempts[i]; t.isDue(a.authAt) {
+			t.reauthorize(a)
+		}
+	}
 	for _, a := range slices.Clone(t.attempts) {
 		t.look(a)
 	}
@@ -98,6 +109,9 @@ func (t *turn) tick() {
 	}
 	if t.isDue(t.resume) {
 		t.again()
+	}
+	if t.isDue(t.link.pass.askAt) {
+		t.askForToken()
 	}
 	if !t.needed() {
 		t.climb()

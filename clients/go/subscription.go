@@ -27,7 +27,7 @@ type Subscription struct {
 	working sync.WaitGroup // added to under mu while not closed
 
 	arrivals chan arrival // unbuffered: of all attachments
-	pongs    chan ponged  // for the one ping that may be under way
+	answers  chan any     // unbuffered: what requests for the link came to
 
 	// The rest is owned by Next.
 	link      link
@@ -36,6 +36,7 @@ type Subscription struct {
 	live      map[int]*attachment // by the link's numbers
 	session   string
 	welcomed  bool          // by anybody, ever
+	token     *token        // that the link knows of; nil: none
 	beat      time.Duration // what the server granted last
 	pollLimit time.Duration // what the server allows; 0: not known
 	events    []Event       // made and not yet returned: a few
@@ -58,8 +59,8 @@ func (c *Client) Subscribe(ctx context.Context, channels map[string]protocol.Sta
 	life, end := context.WithCancelCause(ctx)
 	return &Subscription{
 		client: c, life: life, end: end,
-		arrivals: make(chan arrival), pongs: make(chan ponged, 1),
-		link: newLink(c.transports), places: newPlaces(channels), live: map[int]*attachment{},
+		arrivals: make(chan arrival), answers: make(chan any),
+		link: newLink(c.transports, c.tokens.ask != nil), places: newPlaces(channels), live: map[int]*attachment{},
 		session: rand.Text(), beat: defaultBeat,
 	}, nil
 }
@@ -83,9 +84,19 @@ func (s *Subscription) spawn(f func()) {
 	}
 }
 
+// ask runs f, which makes a request for the link, and has its result dealt with.
+func (s *Subscription) ask(f func() any) {
+	s.spawn(func() {
+		select {
+		case s.answers <- f():
+		case <-s.life.Done():
+		}
+	})
+}
+
 // Next returns the next event, and waits for it, attaching again whenever that
 // is needed. It returns an error only if ctx or the subscription is done, or
-// if the server will never serve it, which a *protocol.Error says. When ctx is
+// if the server will never serve it, which a *protocol.Error says: it may want another token. When ctx is
 // done the subscription remains as it is, and Next may be called again; but
 // only while it runs are transports watched, changed and climbed.
 func (s *Subscription) Next(ctx context.Context) (Event, error) {
@@ -125,8 +136,8 @@ func (s *Subscription) turn(ctx context.Context) error {
 	select {
 	case what := <-s.arrivals:
 		s.arrived(what)
-	case pong := <-s.pongs:
-		s.happened(pong)
+	case what := <-s.answers:
+		s.answered(what)
 	case <-wait:
 	case <-s.life.Done():
 		return context.Cause(s.life)
@@ -144,8 +155,8 @@ func (s *Subscription) late() {
 		case what := <-s.arrivals:
 			s.arrived(what)
 			continue
-		case pong := <-s.pongs:
-			s.happened(pong)
+		case what := <-s.answers:
+			s.answered(what)
 			continue
 		default:
 		}

@@ -61,6 +61,8 @@ func (f *follower) note(e Event) {
 		f.notes = append(f.notes, "-"+string(e.Transport))
 	case *Offline:
 		f.notes = append(f.notes, "offline")
+	case *Unsubscribed:
+		f.notes = append(f.notes, fmt.Sprintf("no %s: %s", e.Channel, e.Err.Code))
 	case *Gap:
 		f.notes = append(f.notes, fmt.Sprintf("gap %s..%s %s", e.From, e.To, e.Reason))
 	}

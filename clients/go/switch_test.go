@@ -254,7 +254,10 @@ func TestTheEndOfAnAttachmentIsJudged(t *testing.T) {
 		{"not offered", &protocol.Error{Code: "not_acceptable"}, false, refused},
 		{"a forgotten session", &protocol.Error{Code: protocol.Gone}, true, forgotten},
 		{"a bad channel", &protocol.Error{Code: protocol.BadRequest}, false, fatal},
-		{"a code of a later version", &protocol.Error{Code: "expired"}, false, fatal},
+		{"a token that is too old", &protocol.Error{Code: protocol.Expired}, true, rejected},
+		{"a token that is no good", &protocol.Error{Code: protocol.Unauthorized}, false, rejected},
+		{"nothing is granted", &protocol.Error{Code: protocol.Forbidden}, false, fatal},
+		{"a code of a later version", &protocol.Error{Code: "melted"}, false, fatal},
 	} {
 		if got := judge(c.err, c.proven); got != c.want {
 			t.Errorf("%s is judged %d, want %d", c.name, got, c.want)

@@ -22,15 +22,15 @@ func hello(h *protocol.Hello) ([]byte, error) {
 }
 
 // open attaches by t. ctx bounds the attachment's life, not only the opening.
-// pulse is called whenever something comes, by the goroutine that reads.
-func (c *Client) open(ctx context.Context, t protocol.Transport, h *protocol.Hello, pulse func()) (source, error) {
+// pulse is called whenever something comes, by the goroutine that reads. with is nil for no token.
+func (c *Client) open(ctx context.Context, t protocol.Transport, h *protocol.Hello, with *token, pulse func()) (source, error) {
 	if t == protocol.WebSocket {
-		return c.openWebSocket(ctx, h, pulse)
+		return c.openWebSocket(ctx, h, with, pulse)
 	}
 	accept := map[protocol.Transport]string{
 		protocol.SSE: protocol.MediaSSE, protocol.Stream: protocol.MediaStream, protocol.Poll: protocol.MediaJSON,
 	}[t]
-	body, err := c.attach(ctx, accept, h)
+	body, err := c.attach(ctx, accept, h, with)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (f *felt) Read(p []byte) (int, error) {
 }
 
 // attach posts the hello and returns the body of the answer, of the media type that was asked for.
-func (c *Client) attach(ctx context.Context, accept string, h *protocol.Hello) (io.ReadCloser, error) {
+func (c *Client) attach(ctx context.Context, accept string, h *protocol.Hello, t *token) (io.ReadCloser, error) {
 	body, err := hello(h)
 	if err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func (c *Client) attach(ctx context.Context, accept string, h *protocol.Hello) (
 	r.Header.Set("Content-Type", protocol.MediaJSON)
 	r.Header.Set("Accept", accept)
 	r.Header.Set("Cache-Control", "no-store")
-	response, err := c.http.Do(r)
+	response, err := c.do(r, t)
 	if err != nil {
 		return nil, err
 	}

@@ -53,7 +53,11 @@ func (c *Client) upload(ctx context.Context, channel string, body io.Reader) (an
 		return answer, err
 	}
 	r.Header.Set("Content-Type", protocol.MediaStream)
-	response, err := c.http.Do(r)
+	t, err := c.tokens.get(ctx, 0, false)
+	if err != nil {
+		return answer, err
+	}
+	response, err := c.do(r, t)
 	if err != nil {
 		return answer, err
 	}
@@ -66,7 +70,8 @@ func (c *Client) upload(ctx context.Context, channel string, body io.Reader) (an
 		return answer, &StatusError{Status: response.StatusCode}
 	}
 	// A problem's stored and id say how far it got.
-	return answer, errors.Join(json.Unmarshal(text, &answer), statusError(response, text))
+	err = errors.Join(json.Unmarshal(text, &answer), statusError(response, text))
+	return answer, t.blame(err)
 }
 
 // send offers the line. It is not taken if the upload has ended, or if ctx is done, whose cause is the error.

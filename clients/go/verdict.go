@@ -21,6 +21,7 @@ const (
 	faulty                   // something on the way is unwell
 	blocked                  // something on the way does not let the transport through
 	refused                  // the server does not offer the transport
+	rejected                 // the server does not take the token
 	fatal                    // the server will never serve this subscription
 )
 
@@ -37,6 +38,8 @@ var (
 func judge(err error, proven bool) verdict {
 	if e, ok := errors.AsType[*protocol.Error](err); ok {
 		switch {
+		case isDenial(e):
+			return rejected
 		case e.Code == "not_acceptable":
 			return refused
 		case e.Code == protocol.Gone || e.Code == "conflict":

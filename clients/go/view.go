@@ -15,6 +15,7 @@ type view map[string]*window
 type window struct {
 	began protocol.Cursor // when the attachment began; nil: not known yet
 	from  protocol.Cursor // everything after it is shown; a gap moves it
+	shut  bool            // the welcome did not name it: the token does not allow it, most likely
 }
 
 // view returns the view of an attachment that begins now, and what to ask the server for.
@@ -41,6 +42,19 @@ func (v view) shows(pattern string, place *place) bool {
 // isWhole tells whether v shows everything after each cursor.
 func (v view) isWhole(p places) bool {
 	for pattern, place := range p {
+		if !v.shows(pattern, place) {
+			return false
+		}
+	}
+	return true
+}
+
+// mayBeWhole is isWhole for a view that has only been welcomed: it is still to be told what the token does not allow.
+func (v view) mayBeWhole(p places) bool {
+	for pattern, place := range p {
+		if w := v[pattern]; w != nil && w.shut {
+			continue
+		}
 		if !v.shows(pattern, place) {
 			return false
 		}

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/sha1"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +31,7 @@ type socketSource struct {
 
 // openWebSocket makes the handshake with the client's own HTTP client, and not
 // with ws.Dialer, so that its proxy, its TLS and its cookies are used.
-func (c *Client) openWebSocket(ctx context.Context, h *protocol.Hello, pulse func()) (source, error) {
+func (c *Client) openWebSocket(ctx context.Context, h *protocol.Hello, t *token, pulse func()) (source, error) {
 	nonce := make([]byte, 16)
 	rand.Read(nonce) //nolint:errcheck // never fails
 	key := base64.StdEncoding.EncodeToString(nonce)
@@ -43,7 +44,7 @@ func (c *Client) openWebSocket(ctx context.Context, h *protocol.Hello, pulse fun
 	r.Header.Set("Sec-WebSocket-Version", "13")
 	r.Header.Set("Sec-WebSocket-Key", key)
 	r.Header.Set("Sec-WebSocket-Protocol", protocol.Subprotocol)
-	response, err := c.http.Do(r)
+	response, err := c.do(r, t)
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +109,8 @@ func (s *socketSource) next() ([]byte, error) {
 			return nil, err
 		}
 		switch {
+		case header.OpCode == ws.OpClose:
+			return nil, s.closed(header)
 		case header.OpCode.IsControl():
 			err = s.control(header, &s.reader)
 		case header.OpCode == ws.OpText:
@@ -124,10 +127,29 @@ func (s *socketSource) next() ([]byte, error) {
 	}
 }
 
+// closed reads why the server closes the connection, and closes it too. The
+// server may have gone before it hears that, which is no reason not to say why.
+func (s *socketSource) closed(header ws.Header) error {
+	payload := make([]byte, header.Length) // at most 125: the reader has checked
+	if _, err := io.ReadFull(&s.reader, payload); err != nil {
+		return err
+	}
+	code, reason := ws.ParseCloseFrameData(payload)
+	if frame, err := ws.CompileFrame(ws.MaskFrame(ws.NewCloseFrame(payload))); err == nil {
+		_, _ = s.conn.Write(frame)
+	}
+	return closeError(wsutil.ClosedError{Code: code, Reason: reason})
+}
+
 // closeError is io.EOF for a close in order, which 1000 and 1012 are.
 func closeError(closed wsutil.ClosedError) error {
 	if closed.Code == ws.StatusNormalClosure || closed.Code == 1012 {
 		return io.EOF
+	}
+	for _, code := range []protocol.Code{protocol.Expired, protocol.Unauthorized, protocol.Forbidden} {
+		if int(closed.Code) == code.CloseCode() { // something on the way may have kept the error frame
+			return &protocol.Error{Code: code, Message: closed.Reason}
+		}
 	}
 	return fmt.Errorf("the server closed the connection: %d %s", closed.Code, closed.Reason)
 }
@@ -151,6 +173,15 @@ func (s *socketSource) leave() {
 }
 
 func (s *socketSource) close() { s.conn.Close() }
+
+// authorize gives the server another token. The answer is a reply to the token's number.
+func (s *socketSource) authorize(t *token) error {
+	frame, err := json.Marshal(map[string]any{"op": protocol.OpAuth, "cid": t.number, "token": t.text})
+	if err != nil {
+		return err
+	}
+	return s.write(frame)
+}
 
 // socket is the connection of a WebSocket. Whoever reads from it writes pongs,
 // and whoever leaves writes a bye: each frame is one write.

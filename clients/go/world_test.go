@@ -62,8 +62,10 @@ type world struct {
 	opened   []time.Time
 	opens    []protocol.Transport
 	story    []string // what the caller is told
+	failure  error
 	noted    []recollection
 	lastBeat time.Duration
+	issuer   *issuer // nil: there are no tokens
 }
 
 type happening struct {
@@ -88,7 +90,7 @@ func (h *happenings) Pop() any {
 
 func newWorld(t testing.TB, seed uint64, ways ...way) *world {
 	w := &world{
-		t: t, seed: seed, dice: rand.New(rand.NewPCG(seed, 2)), now: noon, link: newLink(ladder),
+		t: t, seed: seed, dice: rand.New(rand.NewPCG(seed, 2)), now: noon, link: newLink(ladder, false),
 		ways: map[protocol.Transport]way{}, alive: map[int]bool{}, known: map[string]recollection{},
 	}
 	for i, way := range ways {
@@ -174,6 +176,10 @@ func (w *world) play(effect any, served *attempt, e any) {
 			took = time.Millisecond
 		}
 		w.in(took, func() { w.feed(ponged{reached: reached, good: reached, took: took}) })
+	case renew:
+		w.issue(f)
+	case auth:
+		w.authorize(f)
 	case note:
 		w.noted = append(w.noted, recollection(f))
 		w.known[f.Net] = recollection(f)
@@ -185,6 +191,7 @@ func (w *world) play(effect any, served *attempt, e any) {
 		w.story = append(w.story, "offline")
 	case failed:
 		w.story = append(w.story, "failed")
+		w.failure = f.err
 	}
 }
 
@@ -193,6 +200,7 @@ func (w *world) answer(o open) {
 	n, t := o.attempt, o.transport
 	way := w.ways[t]
 	w.alive[n] = true
+	w.hold(n)
 	if w.down {
 		w.in(time.Millisecond, func() { w.end(n, errDial) })
 		return
@@ -212,7 +220,12 @@ func (w *world) answer(o open) {
 		if !w.alive[n] || w.cut {
 			return
 		}
+		if err := w.refusal(n); err != nil {
+			w.end(n, err)
+			return
+		}
 		w.feed(welcomed{attempt: n, quiet: beat, offered: w.offered, recalled: w.recall()})
+		w.grant(n)
 		if way.mute {
 			return
 		}
@@ -264,7 +277,7 @@ func (w *world) end(n int, err error) {
 	}
 	delete(w.alive, n)
 	a := w.link.attempt(n)
-	w.feed(ended{attempt: n, verdict: judge(err, a != nil && a.serves()), err: err, wait: askedWait(err)})
+	w.feed(ended{attempt: n, verdict: judge(err, a != nil && a.serves()), err: err, wait: askedWait(err), token: w.tokenOf(n)})
 }
 
 // leave takes the network away: visibly, or not.
@@ -296,19 +309,24 @@ func (w *world) check() {
 	if proven > 1 {
 		w.fail("%d attachments serve", proven)
 	}
-	if !w.link.ended && w.link.deadline(&defaults).IsZero() {
+	if !w.link.ended && w.link.deadline(&defaults).IsZero() && !w.link.pass.asking {
 		w.fail("nothing will ever happen")
 	}
-	minute := 0
-	for _, at := range slices.Backward(w.opened) {
+	if minute := w.inAMinute(w.opened); minute > 150 {
+		w.fail("%d attempts in a minute", minute)
+	}
+	w.checkTokens()
+}
+
+// inAMinute is how many of the times are less than a minute ago.
+func (w *world) inAMinute(times []time.Time) (n int) {
+	for _, at := range slices.Backward(times) {
 		if w.now.Sub(at) > time.Minute {
 			break
 		}
-		minute++
+		n++
 	}
-	if minute > 150 {
-		w.fail("%d attempts in a minute", minute)
-	}
+	return n
 }
 
 // serving is the transport that serves.

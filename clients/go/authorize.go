@@ -36,7 +36,7 @@ func (s *Subscription) answered(what any) {
 }
 
 // authorize gives an attachment the latest token: in band, or by a request of its own.
-func (s *Subscription) authorize(e auth) {
+func (s *Subscription) authorize(e show) {
 	a, t := s.live[e.attempt], s.token
 	if a == nil {
 		return
@@ -61,12 +61,12 @@ func (s *Subscription) authorize(e auth) {
 func (s *Subscription) replied(a *attachment, r *reply) {
 	var to int
 	if json.Unmarshal(r.To, &to) == nil && a.token != nil && to == a.token.number {
-		s.happened(authorized(auth{a.number, to}, r, r.err()))
+		s.happened(authorized(show{a.number, to}, r, r.err()))
 	}
 }
 
 // authorized is what the link is told of the answer to auth.
-func authorized(e auth, r *reply, err error) any {
+func authorized(e show, r *reply, err error) any {
 	if err != nil {
 		return ungranted{attempt: e.attempt, token: e.token, verdict: judge(err, false), err: err, wait: askedWait(err)}
 	}
@@ -118,4 +118,11 @@ func (t *token) id() int {
 		return 0
 	}
 	return t.number
+}
+
+// take notes that the server took the token.
+func (t *token) take() {
+	if t != nil {
+		t.taken.Store(true)
+	}
 }

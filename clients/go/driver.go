@@ -43,7 +43,7 @@ func (s *Subscription) carryOut(effect any) {
 		s.client.memory.note(recollection(e), time.Now())
 	case renew:
 		s.ask(func() any { return s.fetchToken(e) })
-	case auth:
+	case show:
 		s.authorize(e)
 	case attached:
 		s.client.log.Info("attached", "transport", e.transport, "from", e.from, "reason", e.reason)
@@ -195,6 +195,7 @@ func (s *Subscription) welcome(a *attachment, w *protocol.Welcome) error {
 	if err := s.whole(a, welcomed{offered: w.Transports, recalled: s.client.memory.recall(w.Net, time.Now())}); err != nil {
 		return err
 	}
+	a.token.take()
 	s.happened(granted{attempt: a.number, token: a.token.id(), life: a.left(milliseconds(w.ExpiresIn))})
 	return nil
 }

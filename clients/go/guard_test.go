@@ -24,6 +24,7 @@ type guard struct {
 	attached map[string]*outlet
 	begun    int
 	uses     []string // where which token was shown
+	revoked  time.Time
 }
 
 // grant is what a token is good for. It is changed under the guard's mu.
@@ -42,7 +43,7 @@ func (g *guard) issue(life time.Duration, channels ...string) (token string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	token = fmt.Sprintf("secret-%d", len(g.grants)+1)
-	g.grants[token] = &grant{channels: channels}
+	g.grants[token] = &grant{channels: channels, revoked: !time.Now().Truncate(time.Second).After(g.revoked)} // PROTOCOL.md 4.7
 	if life > 0 {
 		g.grants[token].until = time.Now().Add(life)
 	}
@@ -53,7 +54,12 @@ func (g *guard) issue(life time.Duration, channels ...string) (token string) {
 func (g *guard) expire() { g.all(func(one *grant) { one.until = time.Now() }) }
 
 // revoke ends what there is.
-func (g *guard) revoke() { g.all(func(one *grant) { one.revoked = true }) }
+func (g *guard) revoke() {
+	g.all(func(one *grant) { one.revoked = true })
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.revoked = time.Now()
+}
 
 func (g *guard) all(change func(*grant)) {
 	g.mu.Lock()

@@ -130,7 +130,7 @@ func (w *world) repoll(n, token int) {
 }
 
 // authorize answers auth.
-func (w *world) authorize(e auth) {
+func (w *world) authorize(e show) {
 	i := w.issuer
 	i.auths++
 	w.in(20*time.Millisecond, func() {

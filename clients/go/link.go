@@ -123,7 +123,7 @@ type (
 		refused bool // the server does not take that one
 	}
 	// The attachment is to be given the token. Answered by a granted or an ungranted, or by its end, or not at all.
-	auth struct{ attempt, token int }
+	show struct{ attempt, token int }
 
 	// For the caller.
 	attached struct {
@@ -178,7 +178,7 @@ func (t *turn) happen(e any) {
 	case started:
 		t.recall(e.recalled)
 		if t.barred() {
-			t.planToAsk()
+			t.planToAsk(0)
 		} else {
 			t.race(t.order())
 		}

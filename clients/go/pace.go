@@ -74,7 +74,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // retry calls attempt until it succeeds, fails for good, or the next attempt
 // would begin later than limit after the first. If the server refuses the
-// token, another is asked for, and the attempt is made again at once; it fails
+// token, another is asked for, and the attempt is made again, at once unless that was revoked; it fails
 // for good if there is no other, or if that is unauthorized too.
 func (c *Client) retry(ctx context.Context, limit time.Duration, attempt func() error) error {
 	begun := time.Now()
@@ -94,6 +94,8 @@ func (c *Client) retry(ctx context.Context, limit time.Duration, attempt func() 
 		}
 		if refused != nil && refused != before {
 			switch {
+			case before == nil && refused.revoked && sleep(ctx, tokenRevoked) != nil:
+				return err
 			case before == nil:
 				c.log.Info("the token was refused: trying again with another", "error", err)
 				continue

@@ -13,6 +13,7 @@ type pass struct {
 	needed  bool      // the client has tokens
 	number  int       // of the one that attempts begin with; 0: there is none yet
 	refused error     // by the server: nothing is begun until there is another; nil: it is good
+	taken   bool      // the server took it, at least once
 	again   bool      // another was asked for because of `unauthorized`, and none was taken since
 	asking  bool      // for another
 	told    bool      // the one who is being asked knows that the last one was refused
@@ -34,9 +35,9 @@ func (t *turn) askForToken() {
 	t.do(renew{after: p.number, refused: p.told})
 }
 
-// planToAsk asks for the next token at once, if that was not done lately, and
+// planToAsk asks for the next token, not before atLeast: then, if that was not done lately, and
 // else after a wait that grows: who gives tokens that are of no use is not asked in a circle.
-func (t *turn) planToAsk() {
+func (t *turn) planToAsk(atLeast time.Duration) {
 	p := &t.link.pass
 	if p.asking {
 		return
@@ -44,9 +45,9 @@ func (t *turn) planToAsk() {
 	if t.now.Sub(p.askedAt) >= t.healthy {
 		p.hurry = 0
 	}
-	p.askAt = t.now
+	p.askAt = t.now.Add(atLeast)
 	if p.hurry > 0 {
-		p.askAt = t.now.Add(t.window(p.hurry - 1))
+		p.askAt = t.now.Add(atLeast + t.window(p.hurry-1))
 	}
 	p.hurry++
 	if t.isDue(p.askAt) {
@@ -75,9 +76,9 @@ func (t *turn) renewed(e renewed) {
 			t.fallen = append(t.fallen, detached{err: e.err})
 		}
 		p.hurry = max(p.hurry, 1)
-		t.planToAsk()
+		t.planToAsk(0)
 	case e.number != p.number:
-		p.number, p.refused, p.expires, p.askAt = e.number, nil, time.Time{}, time.Time{}
+		p.number, p.refused, p.taken, p.expires, p.askAt = e.number, nil, false, time.Time{}, time.Time{}
 		t.authorizeAll()
 		if barred && t.needed() && !t.racing() {
 			t.race(t.order())
@@ -89,7 +90,7 @@ func (t *turn) renewed(e renewed) {
 	case told && isUnauthorized(p.refused) && t.serving() == nil:
 		t.fail(p.refused)
 	default:
-		t.planToAsk()
+		t.planToAsk(0)
 	}
 }
 
@@ -113,7 +114,11 @@ func (t *turn) refuse(number int, err error) {
 	t.plan = nil
 	t.shut(func(a *attempt) bool { return !a.serves() })
 	t.resume, t.pingAt = time.Time{}, time.Time{}
-	t.planToAsk()
+	if isUnauthorized(err) && p.taken {
+		t.planToAsk(t.revoked)
+	} else {
+		t.planToAsk(0)
+	}
 }
 
 // deny deals with the end of an attempt because of its token, which says nothing of its transport.
@@ -140,7 +145,7 @@ func (t *turn) granted(e granted) {
 	if e.token != p.number || p.refused != nil || p.asking {
 		return
 	}
-	p.again = false
+	p.again, p.taken = false, true
 	if e.life <= 0 {
 		return
 	}
@@ -164,7 +169,7 @@ func (t *turn) authorize(a *attempt) {
 		a.token = t.pass.number // the next request has it
 	default:
 		a.authing, a.authAt = true, t.now.Add(t.budget)
-		t.do(auth{attempt: a.number, token: t.pass.number})
+		t.do(show{attempt: a.number, token: t.pass.number})
 	}
 }
 

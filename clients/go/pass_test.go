@@ -95,7 +95,7 @@ func TestTheSameTokenIsNotTriedAgain(t *testing.T) {
 func TestAnUnauthorizedTokenIsReplacedOnce(t *testing.T) {
 	w := newWorld(t, 1, good, good, good).withTokens(issuer{})
 	w.start(recollection{}).run(time.Minute)
-	for range 2 { // each time another is taken
+	for range 2 { // each time another is taken, which was not issued in the same second
 		w.revoke()
 		w.run(time.Minute)
 	}
@@ -116,7 +116,7 @@ func TestTheSameTokenOrNoOtherAfterARefusalIsTheEnd(t *testing.T) {
 		w := newWorld(t, 1, good, good, good).withTokens(i)
 		w.start(recollection{}).run(time.Minute)
 		w.revoke()
-		w.run(time.Second)
+		w.run(3 * time.Second)
 		w.want(name, w.told(), "+websocket -websocket failed")
 		w.wantAsked(2, 2)
 		if !isUnauthorized(w.failure) {

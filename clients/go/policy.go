@@ -25,6 +25,7 @@ type policy struct {
 	ask         time.Duration // into a race that nothing answers, before a ping
 	bad         time.Duration // how long a bad transport is tried last
 	renewals    time.Duration // from one token to the next, at least, unless one was refused
+	revoked     time.Duration // from a revocation to the next token: one that is issued in the same second is revoked as well
 }
 
 var defaults = policy{
@@ -35,5 +36,5 @@ var defaults = policy{
 	base: paceBase, limit: paceCap, healthy: 30 * time.Second, fresh: 15 * time.Second, freshWait: 700 * time.Millisecond,
 	asked: 5 * time.Minute, brief: time.Second,
 	idle: 2 * time.Second, floor: 5 * time.Second,
-	ask: 1500 * time.Millisecond, bad: badFor, renewals: 2 * time.Second,
+	ask: 1500 * time.Millisecond, bad: badFor, renewals: 2 * time.Second, revoked: tokenRevoked,
 }

@@ -6,13 +6,18 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead/fairlead/protocol"
 )
 
-// tokenLimit bounds one call of Options.Token.
-const tokenLimit = 10 * time.Second
+const (
+	tokenLimit = 10 * time.Second // bounds one call of Options.Token
+	// tokenRevoked is the wait from a revocation to the next token: one that is issued in the
+	// same second is revoked as well (PROTOCOL.md 4.7).
+	tokenRevoked = 1100 * time.Millisecond
+)
 
 // StaticToken is an Options.Token for a token that is never replaced by
 // another: once the gateway has refused it, the client stops.
@@ -37,8 +42,9 @@ type refusedKey struct{}
 // A token is one that Options.Token gave; number tells it from those before it.
 // Tokens are passed as pointers, so that whoever prints what holds one does not print it.
 type token struct {
-	number int    // from 1 on
-	text   string // empty: nothing is sent
+	number int         // from 1 on
+	text   string      // empty: nothing is sent
+	taken  atomic.Bool // by the server, at least once
 }
 
 // tokens keeps the latest token of a client. Safe for concurrent use.
@@ -77,9 +83,9 @@ func (t *tokens) get(ctx context.Context, after int, refused bool) (*token, erro
 	}
 	switch {
 	case t.last == nil:
-		t.last = &token{1, text}
+		t.last = &token{number: 1, text: text}
 	case t.last.text != text:
-		t.last = &token{t.last.number + 1, text}
+		t.last = &token{number: t.last.number + 1, text: text}
 	}
 	return t.last, nil
 }
@@ -110,8 +116,9 @@ func (e *tokenError) Unwrap() error { return e.err }
 
 // A refusal is the error of a request whose token the server refused.
 type refusal struct {
-	err   *protocol.Error
-	token int // its number
+	err     *protocol.Error
+	token   int  // its number
+	revoked bool // it was good before
 }
 
 func (e *refusal) Error() string { return e.err.Error() }
@@ -122,7 +129,7 @@ func (t *token) blame(err error) error {
 	if t == nil || !isDenial(err) {
 		return err
 	}
-	return &refusal{protocol.ErrorFrom(err), t.number}
+	return &refusal{err: protocol.ErrorFrom(err), token: t.number, revoked: isUnauthorized(err) && t.taken.Load()}
 }
 
 // isDenial tells whether err is the server's refusal of a token.
@@ -155,5 +162,9 @@ func (c *Client) do(r *http.Request, t *token) (*http.Response, error) {
 	if t != nil && t.text != "" {
 		r.Header.Set("Authorization", "Bearer "+t.text)
 	}
-	return c.http.Do(r)
+	response, err := c.http.Do(r)
+	if t != nil && err == nil && response.StatusCode/100 == 2 {
+		t.taken.Store(true)
+	}
+	return response, err
 }

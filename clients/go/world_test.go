@@ -178,7 +178,7 @@ func (w *world) play(effect any, served *attempt, e any) {
 		w.in(took, func() { w.feed(ponged{reached: reached, good: reached, took: took}) })
 	case renew:
 		w.issue(f)
-	case auth:
+	case show:
 		w.authorize(f)
 	case note:
 		w.noted = append(w.noted, recollection(f))

@@ -97,6 +97,9 @@ type Broker struct {
 	background context.Context    // of everything that runs until Close
 	stop       context.CancelFunc // ends it
 	wg         sync.WaitGroup     // waits for it
+
+	mu     sync.Mutex // guards the following
+	closed bool       // nothing more is started
 }
 
 // Open starts the embedded server, or connects to the external one, makes sure
@@ -199,6 +202,9 @@ func (b *Broker) dial(name string) (*nats.Conn, error) {
 // embedded server and waits for all of it, or for ctx.
 func (b *Broker) Close(ctx context.Context) error {
 	b.stop()
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
 	if b.follower != nil {
 		b.follower.close()
 	}
@@ -228,6 +234,18 @@ func (b *Broker) Close(ctx context.Context) error {
 		err = errors.Join(err, b.lock.Unlock())
 	}
 	return err
+}
+
+// goes runs f, which must end with b.background, in a goroutine that Close
+// waits for, or returns false if the broker is closed.
+func (b *Broker) goes(f func()) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	b.wg.Go(f)
+	return true
 }
 
 // Node is the name of this node: lower-case letters and digits, new at every start.

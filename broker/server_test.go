@@ -4,21 +4,20 @@ import (
 	"testing"
 )
 
+// Not in a bubble, as TestTheServerIsRestartedInPlaceAndReadersGoOn.
 func TestAServerWhoseRestartFailedIsStartedAgain(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		b := open(t, Options{})
-		fill(t, b, 1, "a")
-		b.server.mu.Lock()
-		server := b.server.server
-		b.server.server = nil
-		b.server.mu.Unlock()
-		server.Shutdown()
-		server.WaitForShutdown()
-		publishWhenPossible(t, b, "k")
-		r := newReader(t, b)
-		subscribe(t, r, "a", earliest())
-		equal(t, "all", collect(t, r, 2), []string{"1", "2"})
-	})
+	b := open(t, Options{})
+	fill(t, b, 1, "a")
+	b.server.mu.Lock()
+	server := b.server.server
+	b.server.server = nil
+	b.server.mu.Unlock()
+	server.Shutdown()
+	server.WaitForShutdown()
+	publishWhenPossible(t, b, "k")
+	r := newReader(t, b)
+	subscribe(t, r, "a", earliest())
+	equal(t, "all", collect(t, r, 2), []string{"1", "2"})
 }
 
 func TestAServerThatWasStoppedIsNotStartedAgain(t *testing.T) {

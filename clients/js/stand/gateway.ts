@@ -16,23 +16,26 @@ export class Gateway {
   url = '';
   #binary: string;
   #dir: string;
+  #settings: readonly string[];
   #process: ChildProcess | undefined;
 
-  constructor(binary: string, dir: string) {
+  /** settings are flags beside those of the address and the log. */
+  constructor(binary: string, dir: string, settings: readonly string[] = []) {
     this.#binary = binary;
     this.#dir = dir;
+    this.#settings = settings;
   }
 
   async start(): Promise<void> {
     const listen = this.url === '' ? '127.0.0.1:0' : new URL(this.url).host;
-    const args = ['serve', '--listen', listen, '--data', join(this.#dir, 'data')];
+    const args = ['serve', '--listen', listen, '--data', join(this.#dir, 'data'), ...this.#settings];
     const child = run(this.#binary, args, ['ignore', 'pipe', 'pipe']);
     this.#process = child;
     const { stdout, stderr } = child;
     if (stdout === null || stderr === null) throw new Error('the gateway has no output');
     stderr.pipe(createWriteStream(join(this.#dir, 'gateway.log'), { flags: 'a' }));
     for await (const line of createInterface(stdout)) {
-      const url = /^fairlead listening on (http:\S+)$/.exec(line)?.[1];
+      const url = /^fairlead listening on (https?:\S+)$/.exec(line)?.[1];
       if (url === undefined) throw new Error(`the gateway's first line is ${JSON.stringify(line)}`);
       this.url = url;
       stdout.resume(); // or the rest of what it says would stop it once the pipe is full

@@ -58,8 +58,8 @@ func TestStreamsAndPollsComeOverHTTP2AndWebSocketsOverHTTP1(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if frame, err := ws.ReadFrame(conn); err != nil || !bytes.Contains(frame.Payload, []byte("welcome")) {
-		t.Errorf("got %s, %v", frame.Payload, err)
+	if header, err := ws.ReadHeader(conn); err != nil || header.OpCode != ws.OpText {
+		t.Errorf("got %+v, %v", header, err)
 	}
 }
 
@@ -249,7 +249,7 @@ func TestANewCertificateIsUsedWithinAMinute(t *testing.T) {
 		a.issue(cert, key, 3, time.Now().Add(time.Hour))
 		time.Sleep(time.Minute - 1)
 		want("within the minute", 2)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		want("after a minute", 3)
 		logged("read again", 1)
 

@@ -65,6 +65,9 @@ func (g *Gateway) admitCommand(from caller, c *protocol.Command) error {
 
 // run carries out a command that is well-formed.
 func (g *Gateway) run(ctx context.Context, from caller, c *protocol.Command, frame []byte) (any, error) {
+	if err := checkExpired(c, from.from.grant); err != nil {
+		return nil, err
+	}
 	switch c.Op {
 	case protocol.OpPublish:
 		return g.publish(ctx, from.from, c.Channel, &c.Publication)
@@ -75,6 +78,15 @@ func (g *Gateway) run(ctx context.Context, from caller, c *protocol.Command, fra
 	default:
 		return g.runAttached(ctx, from, c, frame)
 	}
+}
+
+// checkExpired reports that the grant has expired, unless the command is one of
+// those by which that is mended or come to its end.
+func checkExpired(c *protocol.Command, grant *auth.Grant) error {
+	if c.Op == protocol.OpAuth || c.Op == protocol.OpBye {
+		return nil
+	}
+	return grant.Check(time.Now())
 }
 
 // runAttached carries out a command that is about an attachment, wherever that lives.
@@ -88,6 +100,9 @@ func (g *Gateway) runAttached(ctx context.Context, from caller, c *protocol.Comm
 	a := from.attachment
 	if a == nil {
 		return g.elsewhere(ctx, from, c, frame)
+	}
+	if err := checkExpired(c, a.grant.Load()); err != nil { // whatever the request's is
+		return nil, err
 	}
 	switch c.Op {
 	case protocol.OpSubscribe:

@@ -111,7 +111,7 @@ func TestAnAttachmentOfAnotherSubjectIsGone(t *testing.T) {
 }
 
 func TestAnAttachmentOfAnotherSubjectIsGoneOnAnotherNode(t *testing.T) {
-	near, far := twoGuarded(t)
+	near, far, _ := twoGuarded(t)
 	for _, transport := range streams {
 		l := far.attach(transport, helloAs(far.token("ann", chat), `"session":"s","channels":{"chat.1":{}}`))
 		for who, token := range near.strangers() {
@@ -132,17 +132,17 @@ func TestAnAttachmentOfAnotherSubjectIsGoneOnAnotherNode(t *testing.T) {
 }
 
 // twoGuarded are two nodes of one log, in the real world, with the same keys.
-func twoGuarded(t *testing.T) (near, far *guarded) {
+func twoGuarded(t *testing.T) (near, far *guarded, url string) {
 	t.Helper()
 	o, minter, admin := guard(t, Options{}, nil)
-	url := startNATS(t)
+	url = startNATS(t)
 	var nodes []*guarded
 	for range 2 {
 		n := &guarded{serveLoopback(t, openBroker(t, broker.Options{URL: url}), o), minter, admin}
 		n.key = admin
 		nodes = append(nodes, n)
 	}
-	return nodes[0], nodes[1]
+	return nodes[0], nodes[1], url
 }
 
 // wantLimited checks that an attachment is refused by that limit, as the transport refuses, and that it is counted.

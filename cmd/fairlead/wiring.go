@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -40,6 +41,9 @@ func openNode(ctx context.Context, c *config, verifier *auth.Verifier, log *slog
 		MaxMessage:  int(c.Limits.Frame),
 		Logger:      log,
 	})
+	if err != nil && c.NATS != "" { // which it names, with the password
+		err = errors.New(strings.ReplaceAll(err.Error(), c.NATS, c.place()))
+	}
 	if err != nil {
 		return nil, err
 	}

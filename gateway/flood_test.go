@@ -31,35 +31,34 @@ func TestFloodsOfFramesAreReadSlowly(t *testing.T) {
 				healthy := w.attach(protocol.WebSocket, aHello)
 				defer healthy.hangUp()
 				healthy.want("proof")
-				before := heap()
-				l := w.attach(protocol.WebSocket, `{"channels":{}}`)
-				began := time.Now()
-				go func() { // ends with the connection, or with the flood
-					_, err := l.conn.Write(c.first)
-					for i := 0; i < frames && err == nil; i++ {
-						_, err = l.conn.Write(c.flood)
+				healthy.withstands(func() {
+					l := w.attach(protocol.WebSocket, `{"channels":{}}`)
+					began := time.Now()
+					go func() { // ends with the connection, or with the flood
+						_, err := l.conn.Write(c.first)
+						for i := 0; i < frames && err == nil; i++ {
+							_, err = l.conn.Write(c.flood)
+						}
+						_, _ = l.conn.Write(c.last)
+					}()
+					healthy.wantServed()
+					for {
+						f, err := l.read()
+						if err == nil && f.Op == "reply" {
+							break
+						}
+						if p := pong(""); err != nil && !errors.As(err, &p) {
+							t.Fatal(err)
+						}
 					}
-					_, _ = l.conn.Write(c.last)
-				}()
-				healthy.wantServed()
-				for {
-					f, err := l.read()
-					if err == nil && f.Op == "reply" {
-						break
+					if took, least := time.Since(began), (frames/framesPerSecond-1)*time.Second; took < least {
+						t.Errorf("%d frames were read in %v, want at least %v", frames, took, least)
 					}
-					if p := pong(""); err != nil && !errors.As(err, &p) {
-						t.Fatal(err)
+					if n := w.metrics()[`fairlead_refused_total{limit="frames"}`]; n == 0 {
+						t.Error("it is not counted")
 					}
-				}
-				if took, least := time.Since(began), (frames/framesPerSecond-1)*time.Second; took < least {
-					t.Errorf("%d frames were read in %v, want at least %v", frames, took, least)
-				}
-				if n := w.metrics()[`fairlead_refused_total{limit="frames"}`]; n == 0 {
-					t.Error("it is not counted")
-				}
-				healthy.wantServed()
-				l.hangUp()
-				wantMemoryBack(t, before)
+					l.hangUp()
+				})
 			})
 		})
 	}
@@ -84,21 +83,22 @@ func TestAFrameThatDripsIsCutOff(t *testing.T) {
 			}
 			return l, time.Since(began)
 		}
-		quick, _ := drip(100 * time.Millisecond)
-		w.settle()
-		if got := len(w.history("b")); got != 1 {
-			t.Errorf("%d messages were stored of a frame that came within its time", got)
-		}
-		slow, took := drip(time.Second)
-		if w.settle(); w.g.attachment(slow.welcome.Attachment) != nil || took > 60*time.Second {
-			t.Errorf("it is still attached after %v", took)
-		}
-		if got := len(w.history("b")); got != 1 {
-			t.Errorf("%d messages were stored", got)
-		}
-		quick.hangUp()
-		slow.hangUp()
-		healthy.wantServed()
+		healthy.withstands(func() {
+			quick, _ := drip(100 * time.Millisecond)
+			w.settle()
+			if got := len(w.history("b")); got != 1 {
+				t.Errorf("%d messages were stored of a frame that came within its time", got)
+			}
+			slow, took := drip(time.Second)
+			if w.settle(); w.g.attachment(slow.welcome.Attachment) != nil || took > 60*time.Second {
+				t.Errorf("it is still attached after %v", took)
+			}
+			if got := len(w.history("b")); got != 1 {
+				t.Errorf("%d messages were stored", got)
+			}
+			quick.hangUp()
+			slow.hangUp()
+		})
 	})
 }
 
@@ -108,37 +108,38 @@ func TestCompressionIsNeverAgreedTo(t *testing.T) {
 		w := newWorld(t, Options{}, broker.Options{})
 		healthy := w.attach(protocol.WebSocket, aHello)
 		defer healthy.hangUp()
-		conn := w.dial()
-		defer func() { _ = conn.Close() }()
-		if _, err := io.WriteString(conn, handshakeText+"Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover, x-webkit-deflate-frame\r\n\r\n"); err != nil {
-			t.Fatal(err)
-		}
-		head := make([]byte, 1024)
-		n, err := conn.Read(head)
-		if err != nil || !bytes.HasPrefix(head, []byte("HTTP/1.1 101")) || bytes.Contains(bytes.ToLower(head[:n]), []byte("sec-websocket-extensions")) {
-			t.Errorf("got %q, %v", head[:n], err)
-		}
-		bomb := ws.NewTextFrame(bytes.Repeat([]byte{0}, 100))
-		bomb.Header.Rsv = ws.Rsv(true, false, false)
-		go func() { _ = ws.WriteFrame(conn, ws.MaskFrame(bomb)) }() // a pipe holds nothing, and the server may have gone
-		h, err := ws.ReadHeader(conn)
-		if err != nil || h.OpCode != ws.OpClose {
-			t.Fatalf("got %+v, %v", h, err)
-		}
-		body := make([]byte, h.Length)
-		_, _ = io.ReadFull(conn, body)
-		if code, _ := ws.ParseCloseFrameData(body); code != ws.StatusProtocolError {
-			t.Errorf("closed with %d, want 1002", code)
-		}
-		for _, encoding := range []string{"gzip", "deflate, br, zstd"} {
-			r := anAttach
-			r.headers += "\nAccept-Encoding: " + encoding
-			response := w.send(r)
-			if got := response.Header.Get("Content-Encoding"); got != "" {
-				t.Errorf("the answer is encoded with %s", got)
+		healthy.withstands(func() {
+			conn := w.dial()
+			defer func() { _ = conn.Close() }()
+			if _, err := io.WriteString(conn, handshakeText+"Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover, x-webkit-deflate-frame\r\n\r\n"); err != nil {
+				t.Fatal(err)
 			}
-			_ = response.Body.Close()
-		}
-		healthy.wantServed()
+			head := make([]byte, 1024)
+			n, err := conn.Read(head)
+			if err != nil || !bytes.HasPrefix(head, []byte("HTTP/1.1 101")) || bytes.Contains(bytes.ToLower(head[:n]), []byte("sec-websocket-extensions")) {
+				t.Errorf("got %q, %v", head[:n], err)
+			}
+			bomb := ws.NewTextFrame(bytes.Repeat([]byte{0}, 100))
+			bomb.Header.Rsv = ws.Rsv(true, false, false)
+			go func() { _ = ws.WriteFrame(conn, ws.MaskFrame(bomb)) }() // a pipe holds nothing, and the server may have gone
+			h, err := ws.ReadHeader(conn)
+			if err != nil || h.OpCode != ws.OpClose {
+				t.Fatalf("got %+v, %v", h, err)
+			}
+			body := make([]byte, h.Length)
+			_, _ = io.ReadFull(conn, body)
+			if code, _ := ws.ParseCloseFrameData(body); code != ws.StatusProtocolError {
+				t.Errorf("closed with %d, want 1002", code)
+			}
+			for _, encoding := range []string{"gzip", "deflate, br, zstd"} {
+				r := anAttach
+				r.headers += "\nAccept-Encoding: " + encoding
+				response := w.send(r)
+				if got := response.Header.Get("Content-Encoding"); got != "" {
+					t.Errorf("the answer is encoded with %s", got)
+				}
+				_ = response.Body.Close()
+			}
+		})
 	})
 }

@@ -34,7 +34,12 @@ func TestTheImagesBinaryIsStaticServesAndPassesItsHealthCheck(t *testing.T) {
 	}
 
 	command := find(t, dockerfile, `(?m)^CMD (\[.*\])$`)[1]
+	open := exec.CommandContext(t.Context(), binary, list(t, strings.ReplaceAll(command, "/data", filepath.Join(dir, "data")))...)
+	if out, err := open.CombinedOutput(); open.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), "FAIRLEAD_AUTH_SECRET") {
+		t.Fatalf("without keys, on every address: got %v: %s", err, out)
+	}
 	serve := exec.CommandContext(t.Context(), binary, list(t, strings.NewReplacer("0.0.0.0:8080", "127.0.0.1:0", "/data", filepath.Join(dir, "data")).Replace(command))...)
+	serve.Env = []string{"FAIRLEAD_AUTH_SECRET=" + strings.Repeat("0123456789", 4)}
 	stdout, err := serve.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -48,8 +53,13 @@ func TestTheImagesBinaryIsStaticServesAndPassesItsHealthCheck(t *testing.T) {
 	}
 	url := find(t, line, `^fairlead listening on (http://127\.0\.0\.1:\d+)\n$`)[1]
 
-	health := list(t, strings.ReplaceAll(find(t, dockerfile, `(?m)^HEALTHCHECK .* CMD (\[.*\])$`)[1], "http://127.0.0.1:8080", url))
-	if out, err := exec.CommandContext(t.Context(), binary, health[1:]...).CombinedOutput(); err != nil {
+	health := list(t, find(t, dockerfile, `(?m)^HEALTHCHECK .* CMD (\[.*\])$`)[1])
+	check := func() ([]byte, error) {
+		c := exec.CommandContext(t.Context(), binary, health[1:]...)
+		c.Env = []string{"FAIRLEAD_URL=" + url}
+		return c.CombinedOutput()
+	}
+	if out, err := check(); err != nil {
 		t.Errorf("healthy gateway: %q: %v\n%s", health, err, out)
 	}
 	if err := serve.Process.Signal(syscall.SIGTERM); err != nil {
@@ -58,7 +68,7 @@ func TestTheImagesBinaryIsStaticServesAndPassesItsHealthCheck(t *testing.T) {
 	if err := serve.Wait(); err != nil {
 		t.Errorf("after SIGTERM: %v", err)
 	}
-	if err := exec.CommandContext(t.Context(), binary, health[1:]...).Run(); err == nil {
+	if _, err := check(); err == nil {
 		t.Error("the health check passes when nothing runs")
 	}
 }

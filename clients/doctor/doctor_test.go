@@ -38,7 +38,7 @@ func TestTheTableIsWhole(t *testing.T) {
 			t.Errorf("%s: %+v", name, p)
 		}
 	}
-	for _, name := range append(names(), "none", "nothing", "skipped", "uses", "change", "nginx", "haproxy", "alb", "hidden") {
+	for _, name := range append(names(), "none", "denied", "nothing", "skipped", "uses", "change", "nginx", "haproxy", "alb", "hidden") {
 		if Words.Labels[name] == "" {
 			t.Errorf("no label %s", name)
 		}
@@ -116,12 +116,16 @@ func TestAReportSaysWhatTheClientUsesAndEachAdviceOnce(t *testing.T) {
 		{[]Probe{bad("websocket", "upgrade_blocked"), bad("sse", "stream_silent"), bad("stream", "stream_silent"), good("poll")}, "poll", true, "upgrade buffering"},
 		{[]Probe{bad("websocket", "upgrade_blocked"), bad("sse", "stream_silent"), good("stream"), good("poll")}, "stream", true, "upgrade buffering"},
 		{[]Probe{bad("websocket", "upgrade_blocked"), bad("sse", "attach_status"), bad("poll", "attach_status")}, "", false, "upgrade filter"},
+		{[]Probe{bad("websocket", "token_missing"), bad("sse", "token_missing"), bad("poll", "token_missing")}, "", false, "token"},
 	} {
 		report := Report{Probes: test.probes}
 		report.Conclude()
 		var advice []string
 		for _, a := range report.Advice {
 			advice = append(advice, a.Code)
+		}
+		if denied := strings.Contains(test.advice, "token"); report.Denied() != denied || denied && report.label() != "denied" {
+			t.Errorf("%+v: denied is %v", test, report.Denied())
 		}
 		if got := strings.Join(advice, " "); report.Transport != test.transport || report.Works != test.works || got != test.advice {
 			t.Errorf("got %q, %v, %q: want %+v", report.Transport, report.Works, got, test)

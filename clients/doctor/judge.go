@@ -26,6 +26,8 @@ type Observation struct {
 	Ended        float64 `json:"ended"`         // when
 	Status       int     `json:"status"`        // of the response; 0: there was none
 	By           string  `json:"by"`            // who answered, as far as the headers tell
+	Token        bool    `json:"token"`         // one was shown
+	Origin       string  `json:"origin"`        // of the page that made it; empty: no page did
 	Code         string  `json:"code"`          // of an error of the gateway's own
 	Detail       string  `json:"detail"`        // of that
 	Forged       bool    `json:"forged"`        // 101, and not by RFC 6455
@@ -44,6 +46,9 @@ var media = map[string]string{"sse": protocol.MediaSSE, "stream": protocol.Media
 
 // Judge says what an observation means. It depends on nothing else.
 func Judge(o Observation) []Finding {
+	if code := denial(o); code != "" {
+		return []Finding{Found(code, Values{"detail": o.Detail, "origin": o.Origin})}
+	}
 	if found := judgeAnswer(o); found != nil {
 		if o.Probe == "poll" && o.GetWorks {
 			found = append(found, Found("post_blocked", nil))
@@ -58,6 +63,23 @@ func Judge(o Observation) []Finding {
 	default:
 		return judgeStream(o)
 	}
+}
+
+// denial is the code of the finding that the gateway lets nobody in like that, or "".
+func denial(o Observation) string {
+	switch protocol.Code(o.Code) {
+	case protocol.Unauthorized, protocol.Expired:
+		if o.Token {
+			return "token_refused"
+		}
+		return "token_missing"
+	case protocol.Forbidden:
+		if o.Origin != "" {
+			return "origin_refused"
+		}
+		return "forbidden"
+	}
+	return ""
 }
 
 // judgeAnswer judges everything up to the response's status.
@@ -162,6 +184,9 @@ func orNone(s string) string {
 // and how long nothing had come when it ended, in milliseconds.
 func JudgeIdle(held, silent float64, o Observation) []Finding {
 	values := Values{"held_ms": held, "silent_ms": silent}
+	if denial(o) != "" { // as of a token that has expired meanwhile
+		return Judge(o)
+	}
 	if o.End == Timeout || o.Probe == "poll" && o.Welcome > 0 { // a poll ends by itself
 		return []Finding{Found("idle_held", values)}
 	}

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -75,6 +76,24 @@ func (r *Report) Conclude() {
 			r.advise(Words.Findings[f.Code].Advice)
 		}
 	}
+}
+
+// Denied tells whether the gateway let nobody in, so that the transports are not known.
+func (r *Report) Denied() bool {
+	return !r.Works && slices.ContainsFunc(r.Probes, func(p Probe) bool {
+		return slices.ContainsFunc(p.Findings, func(f Finding) bool { return slices.Contains(denials, f.Code) })
+	})
+}
+
+// denials are the findings that the gateway lets nobody in.
+var denials = []string{"token_missing", "token_refused", "origin_refused", "forbidden"}
+
+// label is the name of what the client will use, for Words.Labels.
+func (r *Report) label() string {
+	if r.Denied() {
+		return "denied"
+	}
+	return cmp.Or(r.Transport, "none")
 }
 
 func (r *Report) works(name string) bool {

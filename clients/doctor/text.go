@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -56,7 +55,7 @@ func (w *Writer) Probe(p Probe) {
 // Conclusion writes what follows, and returns the first error of all writing.
 func (w *Writer) Conclusion(r *Report) error {
 	w.printf("\n%s\n", Words.Labels["uses"])
-	w.paragraph("  ", Words.Labels[cmp.Or(r.Transport, "none")])
+	w.paragraph("  ", Words.Labels[r.label()])
 	w.printf("\n%s\n", Words.Labels["change"])
 	if len(r.Advice) == 0 {
 		w.paragraph("  ", Words.Labels["nothing"])

@@ -14,9 +14,6 @@ func (t *turn) race(order []protocol.Transport) {
 	}
 	t.resume, t.answered, t.link.asked, t.hopes = time.Time{}, false, 0, false
 	t.pingAt = time.Time{}
-	if t.barred() {
-		return // it is run when there is a token
-	}
 	if t.serving() == nil {
 		t.pingAt = t.now.Add(t.ask)
 	}
@@ -48,7 +45,7 @@ func (t *turn) schedule(order []protocol.Transport, climb bool) {
 	order = slices.DeleteFunc(order, t.isTried)
 	t.plan = t.plan[:0]
 	if t.barred() {
-		return
+		return // until there is a token
 	}
 	at := t.now
 	for i, transport := range order {

@@ -17,9 +17,13 @@ type doctorCmd struct {
 	Idle     time.Duration `help:"Then hold each transport that works idle for so long, such as 75s, to find out when it is cut. Off by default." placeholder:"DURATION"`
 	Insecure bool          `help:"Go on though the certificate is not trusted."`
 	JSON     bool          `name:"json" help:"Print the report as JSON."`
+	bearer
 }
 
-var errNoTransport = errors.New("no transport works from here: the report says what to change")
+var (
+	errNoTransport = errors.New("no transport works from here: the report says what to change")
+	errDenied      = errors.New("the gateway lets nobody in like this: the report says what to do")
+)
 
 // Run examines the way to a gateway. It fails if no transport works.
 func (cmd *doctorCmd) Run(ctx context.Context, std stdio, sources *sources) error {
@@ -30,7 +34,11 @@ func (cmd *doctorCmd) Run(ctx context.Context, std stdio, sources *sources) erro
 	if cmd.Timeout <= 0 || cmd.Idle < 0 {
 		return usagef("--timeout is %v and --idle is %v: give times such as 5s", cmd.Timeout, cmd.Idle)
 	}
-	options := probe.Options{Timeout: cmd.Timeout, Idle: cmd.Idle, Insecure: cmd.Insecure}
+	token, err := cmd.token(ctx, sources)
+	if err != nil {
+		return err
+	}
+	options := probe.Options{Token: token, Timeout: cmd.Timeout, Idle: cmd.Idle, Insecure: cmd.Insecure}
 	var out *doctor.Writer
 	if !cmd.JSON {
 		out = doctor.NewWriter(std.out, cmd.URL)
@@ -48,8 +56,12 @@ func (cmd *doctorCmd) Run(ctx context.Context, std stdio, sources *sources) erro
 	} else {
 		err = out.Conclusion(report)
 	}
-	if err == nil && !report.Works {
-		err = errNoTransport
+	switch {
+	case err != nil || report.Works:
+		return err
+	case report.Denied():
+		return errDenied
+	default:
+		return errNoTransport
 	}
-	return err
 }

@@ -51,3 +51,25 @@ func TestTheDoctorIsTold(t *testing.T) {
 		}
 	}
 }
+
+func TestTheDoctorShowsItsToken(t *testing.T) {
+	g := serveGuarded(t)
+	got := runProgram(t, nil, "doctor", g.url)
+	if got.code != 1 || !strings.Contains(got.err, "the gateway lets nobody in like this") {
+		t.Errorf("got %+v", got)
+	}
+	for _, want := range []string{"  no  WebSocket  The gateway wants a token: there is no token", "  no  Poll       The gateway wants a token", "Not known yet:", "--token-file"} {
+		if !strings.Contains(got.out, want) {
+			t.Errorf("it lacks %q:\n%s", want, got.out)
+		}
+	}
+	token := g.token("chat.42")
+	got = runProgram(t, nil, "doctor", g.url, "--token-file", write(t, token))
+	if got.code != 0 || strings.Contains(got.out+got.err, token) {
+		t.Errorf("got %+v", got)
+	}
+	got = runProgram(t, []string{"FAIRLEAD_TOKEN=fl_nonsense"}, "doctor", g.url, "--json")
+	if got.code != 1 || !strings.Contains(got.out, `"token_refused"`) || strings.Contains(got.out, "nonsense") {
+		t.Errorf("got %+v", got)
+	}
+}

@@ -12,8 +12,8 @@ type pingCmd struct {
 }
 
 // Run prints where the gateway's log stands. It is the image's health check: that has no shell, and no curl.
-func (cmd *pingCmd) Run(ctx context.Context, std stdio) error {
-	client, err := cmd.client(std.err)
+func (cmd *pingCmd) Run(ctx context.Context, std stdio, sources *sources) error {
+	client, err := cmd.client(std.err, sources)
 	if err != nil {
 		return err
 	}
@@ -22,7 +22,7 @@ func (cmd *pingCmd) Run(ctx context.Context, std stdio) error {
 	defer cancel()
 	pong, err := client.Ping(ctx)
 	if err != nil {
-		return err
+		return cmd.explain(err, sources)
 	}
 	_, err = fmt.Fprintln(std.out, pong.ID)
 	return err

@@ -27,19 +27,26 @@ type pubCmd struct {
 }
 
 // Run publishes, and prints the id under which the message is stored.
-func (cmd *pubCmd) Run(ctx context.Context, std stdio) error {
+func (cmd *pubCmd) Run(ctx context.Context, std stdio, sources *sources) error {
 	if err := cmd.check(std.in); err != nil {
 		return err
 	}
-	client, err := cmd.client(std.err)
+	client, err := cmd.client(std.err, sources)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	if cmd.Lines {
-		return cmd.publishLines(ctx, client, std)
+		err = cmd.publishLines(ctx, client, std)
+	} else {
+		err = cmd.publish(ctx, client, std)
 	}
-	payload := []byte(nil)
+	return cmd.explain(err, sources)
+}
+
+// publish publishes one message.
+func (cmd *pubCmd) publish(ctx context.Context, client *fairlead.Client, std stdio) (err error) {
+	var payload []byte
 	if cmd.Data == nil || *cmd.Data == "-" {
 		if payload, err = io.ReadAll(std.in); err != nil {
 			return fmt.Errorf("read stdin: %w", err)

@@ -32,7 +32,7 @@ func (cmd *subCmd) Run(ctx context.Context, std stdio, sources *sources) error {
 	if cmd.Transport != "auto" {
 		transports = append(transports, protocol.Transport(cmd.Transport))
 	}
-	client, err := cmd.client(io.Discard, transports...) // Detached events say the same
+	client, err := cmd.client(io.Discard, sources, transports...) // Detached events say the same
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (cmd *subCmd) Run(ctx context.Context, std stdio, sources *sources) error {
 			return nil
 		}
 		if err != nil {
-			return err
+			return cmd.explain(err, sources)
 		}
 		if message, ok := event.(*fairlead.Message); ok {
 			err = out.print(message)
@@ -96,7 +96,12 @@ func progress(event fairlead.Event) string {
 			return fmt.Sprintf("-- attached by %s, no longer by %s (%s), session %s", e.Transport, e.From, safe(e.Reason), safe(e.Session))
 		}
 		return fmt.Sprintf("-- attached by %s, session %s", e.Transport, safe(e.Session))
+	case *fairlead.Unsubscribed:
+		return fmt.Sprintf("-- nothing more comes of %s: %s", safe(e.Channel), safe(e.Err.Error()))
 	case *fairlead.Detached:
+		if e.Transport == "" {
+			return fmt.Sprintf("-- no token: %v; next attempt in %s", e.Err, e.Retry.Round(time.Millisecond))
+		}
 		if e.Retry == 0 {
 			return fmt.Sprintf("-- %s ended: %v; the next attempt is under way", e.Transport, e.Err)
 		}

@@ -30,5 +30,6 @@ func (p *patient) hold(ctx context.Context, t protocol.Transport) []doctor.Findi
 	default:
 		p.follow(ctx, t, line, touch, never)
 	}
+	line.seen.Token = p.token != ""
 	return doctor.JudgeIdle(line.now(), milliseconds(time.Since(touched)), line.seen)
 }

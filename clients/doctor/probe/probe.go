@@ -22,6 +22,8 @@ type Options struct {
 	Timeout time.Duration
 	// Idle is for how long each transport that works is then held idle, to find out when it is cut. 0: not at all.
 	Idle time.Duration
+	// Token is shown wherever a client shows it. Empty: none is.
+	Token string
 	// Insecure goes on though the certificate is not trusted.
 	Insecure bool
 	// Transport is cloned for every request. Nil is Go's own, with the environment's proxy.
@@ -36,6 +38,7 @@ type patient struct {
 	client  *http.Client
 	timeout time.Duration
 	idle    time.Duration
+	token   string
 	rtt     float64 // of a ping, once it is reached
 }
 
@@ -63,7 +66,7 @@ func Run(ctx context.Context, address string, o Options) (*doctor.Report, error)
 	transport := newTransport(o)
 	defer transport.CloseIdleConnections()
 	p := &patient{
-		base: base, timeout: cmp.Or(o.Timeout, 5*time.Second), idle: o.Idle,
+		base: base, timeout: cmp.Or(o.Timeout, 5*time.Second), idle: o.Idle, token: o.Token,
 		client: &http.Client{
 			Transport:     transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -127,12 +130,19 @@ func (p *patient) transport(ctx context.Context, t protocol.Transport) doctor.Pr
 	default:
 		o = p.stream(ctx, t)
 	}
-	o.RTT = p.rtt
+	o.RTT, o.Token = p.rtt, p.token != ""
 	probe := doctor.Attached(o)
 	if probe.OK && p.idle > 0 {
 		probe.Conclude(p.hold(ctx, t)...)
 	}
 	return probe
+}
+
+// show puts the token into the request. Redirects are not followed: it goes nowhere else.
+func (p *patient) show(r *http.Request) {
+	if p.token != "" {
+		r.Header.Set("Authorization", "Bearer "+p.token)
+	}
 }
 
 // url is the address of a resource of the gateway.

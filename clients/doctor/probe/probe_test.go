@@ -233,6 +233,18 @@ var faults = map[string]fault{
 		}
 		return false
 	}}, want: map[string]string{"websocket": "upgrade_blocked", "sse": "attach_status"}, uses: "stream"},
+	"no token":      {way: wanting(""), want: everywhere("token_missing"), contains: "The gateway wants a token: there is no token."},
+	"a good token":  {way: wanting("good"), options: Options{Token: "good"}, uses: "websocket"},
+	"a bad token":   {way: wanting("good"), options: Options{Token: "bad"}, want: everywhere("token_refused"), contains: "does not take this token: no key made it."},
+	"an open door":  {options: Options{Token: "any"}, uses: "websocket"},
+	"not this host": {way: on("", problem(403, "forbidden", "only for this machine")), want: map[string]string{"reach": "forbidden"}, skipped: true, contains: "only for this machine"},
+	"too many":      {way: on("", problem(429, "rate_limited", "wait")), want: map[string]string{"reach": "refused"}, skipped: true},
+	"a proxy's 401": {way: on("sse", status(401)), options: Options{Token: "any"}, want: map[string]string{"sse": "attach_status"}, uses: "websocket"},
+	"a token's end": {way: on("sse", stream(nil, func(send func([]byte)) {
+		after(0, 250*time.Millisecond)(send)
+		time.Sleep(50 * time.Second)
+		send([]byte(`{"op":"error","code":"expired","message":"the token expired"}`))
+	})), options: Options{Idle: 75 * time.Second, Token: "any"}, want: map[string]string{"websocket": "idle_held", "sse": "token_refused", "stream": "idle_held", "poll": "idle_held"}, uses: "websocket"},
 	"nothing works": {way: way{fault: func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path == "/v1/ping" {
 			return false
@@ -262,6 +274,32 @@ var faults = map[string]fault{
 	}), options: Options{Idle: 75 * time.Second}, want: map[string]string{"websocket": "idle_held", "sse": "idle_held", "stream": "idle_held", "poll": "idle_cut"}, uses: "websocket", contains: "Cut after 60.0 s"},
 }
 
+// wanting is a gateway that wants the token.
+func wanting(token string) way {
+	return way{fault: func(w http.ResponseWriter, r *http.Request) bool {
+		shown, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		transport := transportOf(r)
+		why := "no key made it"
+		switch {
+		case transport == "", shown == token && token != "":
+			return false
+		case shown == "":
+			why = "there is no token"
+		}
+		if transport == protocol.WebSocket {
+			socket(func(send func([]byte)) { send([]byte(`{"op":"error","code":"unauthorized","message":"` + why + `"}`)) })(w, r)
+		} else {
+			problem(401, "unauthorized", why)(w, r)
+		}
+		return true
+	}}
+}
+
+// everywhere is a finding of all transports.
+func everywhere(code string) map[string]string {
+	return map[string]string{"websocket": code, "sse": code, "stream": code, "poll": code}
+}
+
 // withTLS gives the way a certificate; trusted, its authority is.
 func withTLS(authority string, valid time.Duration, trusted bool, names ...string) func(*testing.T, *way) {
 	return func(t *testing.T, w *way) {
@@ -274,7 +312,7 @@ func withTLS(authority string, valid time.Duration, trusted bool, names ...strin
 }
 
 func TestEachFaultIsFoundAndEachFindingHasAFault(t *testing.T) {
-	found := map[string]bool{"upgrade_failed": true} // of browsers: doctor.test.ts
+	found := map[string]bool{"upgrade_failed": true, "origin_refused": true} // of browsers: doctor.test.ts
 	ran := 0
 	for name, f := range faults {
 		t.Run(name, func(t *testing.T) {

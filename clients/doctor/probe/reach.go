@@ -76,11 +76,15 @@ func (p *patient) ping(ctx context.Context) (*pong, time.Duration, error) {
 		return nil, 0, err
 	}
 	var answer struct {
-		ID   *protocol.ID
-		Time int64
+		ID           *protocol.ID
+		Time         int64
+		Code, Detail string // of a problem
 	}
 	seen := doctor.Pong{Status: response.StatusCode, Type: response.Header.Get("Content-Type"), By: by(response.Header)}
 	seen.Fairlead = seen.Status == http.StatusOK && json.Unmarshal(body, &answer) == nil && answer.ID != nil && answer.Time > 0
+	if strings.HasPrefix(seen.Type, problemMedia) && json.Unmarshal(body, &answer) == nil {
+		seen.Code, seen.Detail = answer.Code, answer.Detail
+	}
 	if target, err := response.Location(); err == nil && seen.Status/100 == 3 {
 		seen.Target, seen.SameHost = target.Redacted(), target.Hostname() == p.base.Hostname()
 	}

@@ -17,6 +17,8 @@ import (
 	"github.com/fairlead/fairlead/protocol"
 )
 
+const problemMedia = "application/problem+json" // RFC 9457
+
 // A timeline fills in an observation as things happen. Not for concurrent use.
 type timeline struct {
 	began time.Time
@@ -39,7 +41,7 @@ func (l *timeline) answered(r *http.Response) {
 	l.seen.Opened, l.seen.Status, l.seen.By = l.now(), r.StatusCode, by(r.Header)
 	l.seen.Type, l.seen.Encoding = r.Header.Get("Content-Type"), r.Header.Get("Content-Encoding")
 	l.seen.CacheControl = strings.Join(r.Header.Values("Cache-Control"), ", ")
-	if strings.HasPrefix(l.seen.Type, "application/problem+json") {
+	if strings.HasPrefix(l.seen.Type, problemMedia) {
 		body, _ := io.ReadAll(io.LimitReader(r.Body, 1<<16)) // what is missing makes no sense as JSON
 		l.refused(body)
 	}
@@ -126,5 +128,6 @@ func (p *patient) attach(ctx context.Context, method, accept string, wait float6
 	if body != nil {
 		r.Header.Set("Content-Type", protocol.MediaJSON)
 	}
+	p.show(r)
 	return p.client.Do(r)
 }

@@ -72,6 +72,7 @@ func (p *patient) upgrade(ctx context.Context, line *timeline) io.ReadWriteClose
 	} {
 		r.Header.Set(name, value)
 	}
+	p.show(r)
 	response, err := p.client.Do(r)
 	if err != nil {
 		line.failed(ctx, err)

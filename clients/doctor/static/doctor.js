@@ -1,7 +1,7 @@
 // The page: runs the probes, shows each as it is done, and what follows from them.
 
 import { judgeBy } from './judge.js';
-import { hold, observe, ping } from './probe.js';
+import { hold, observe, ping, show as showToken } from './probe.js';
 
 const transports = ['websocket', 'sse', 'stream', 'poll'];
 const idle = 75_000;
@@ -39,10 +39,17 @@ async function reach() {
   return judge.probe('reach', { rtt_ms: pong.rtt }, found);
 }
 
-async function attach(transport, rtt) {
-  const seen = { ...(await observe(transport)), rtt };
+async function attach(transport, watched, rtt) {
+  const seen = { ...(await watched[transport]), rtt };
+  if (seen.end === 'failed') Object.assign(seen, await forbidden(watched)); // why is hidden from pages, but said to the others
   const { opened: opened_ms, welcome: welcome_ms, proof: proof_ms } = seen;
   return judge.probe(transport, { opened_ms, welcome_ms, proof_ms }, judge.judge(seen));
+}
+
+/** forbidden is what a page of a forbidden origin was told. */
+async function forbidden(watched) {
+  const said = (await Promise.all(Object.values(watched))).find(({ code }) => code === 'forbidden');
+  return said ? { code: said.code, detail: said.detail, end: '' } : {};
 }
 
 async function run() {
@@ -52,8 +59,9 @@ async function run() {
   const about = { url: new URL('.', document.baseURI).href, time: new Date().toISOString() };
   const first = await reach();
   show('reach', first);
+  const watched = first.ok ? Object.fromEntries(transports.map((transport) => [transport, observe(transport)])) : {};
   const rest = await Promise.all(transports.map(async (transport) => {
-    const probe = first.ok ? await attach(transport, first.rtt_ms) : judge.skipped(transport);
+    const probe = first.ok ? await attach(transport, watched, first.rtt_ms) : judge.skipped(transport);
     show(transport, probe);
     return probe;
   }));
@@ -85,7 +93,8 @@ async function holdIdle() {
 
 function conclude(about, probes) {
   report = judge.conclude(about, probes);
-  $('transport').textContent = words.labels[report.transport || 'none'];
+  $('transport').textContent = words.labels[judge.denied(report) ? 'denied' : report.transport || 'none'];
+  if (report.advice.some(({ code }) => ['token', 'another_token'].includes(code))) $('access').hidden = false;
   const list = document.createElement('ol');
   list.append(...report.advice.map(advise));
   $('advice').replaceChildren(report.advice.length > 0 ? list : make('p', words.labels.nothing));
@@ -131,6 +140,11 @@ async function start() {
   $('uses').firstElementChild.textContent = words.labels.uses;
   $('change').firstElementChild.textContent = words.labels.change;
   $('copy').addEventListener('click', () => void copy());
+  $('access').addEventListener('submit', (event) => {
+    event.preventDefault(); // nothing goes into the URL
+    showToken($('token').value.trim());
+    void run();
+  });
   $('again').addEventListener('click', () => void run());
   $('idle').addEventListener('click', () => void holdIdle());
   await run();

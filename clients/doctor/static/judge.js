@@ -1,6 +1,8 @@
 // What observations mean: the same decisions as judge.go, ping.go and report.go, which say what each field is.
 // testdata/judge.json holds both to it. Nothing here looks at the network or at a clock.
 
+const denials = ['token_missing', 'token_refused', 'origin_refused', 'forbidden'];
+
 /** words is findings.json; the result judges by it. */
 export function judgeBy(words) {
   const found = (code, values = {}) => {
@@ -9,7 +11,16 @@ export function judgeBy(words) {
     return { code, severity, text: fill(text, told), values: told };
   };
 
+  /** denial is the code of the finding that the gateway lets nobody in like that, or nothing. */
+  const denial = (o) => {
+    if (o.code === 'unauthorized' || o.code === 'expired') return o.token ? 'token_refused' : 'token_missing';
+    if (o.code === 'forbidden') return o.origin ? 'origin_refused' : 'forbidden';
+    return undefined;
+  };
+
   function judge(o) {
+    const denied = denial(o);
+    if (denied) return [found(denied, { detail: o.detail ?? '', origin: o.origin ?? '' })];
     const answer = judgeAnswer(o);
     if (answer) return o.probe === 'poll' && o.get_works ? [...answer, found('post_blocked')] : answer;
     if (o.probe === 'websocket') return judgeFrames(o);
@@ -65,6 +76,7 @@ export function judgeBy(words) {
   }
 
   function judgeIdle(held, silent, o) {
+    if (denial(o)) return judge(o); // as of a token that has expired meanwhile
     const lives = o.end === 'timeout' || (o.probe === 'poll' && o.welcome > 0); // a poll ends by itself
     return [found(lives ? 'idle_held' : 'idle_cut', { held_ms: held, silent_ms: silent })];
   }
@@ -72,6 +84,8 @@ export function judgeBy(words) {
   function judgePong(p) {
     const values = { status: p.status ?? 0, type: p.type || 'no type', by: p.by ?? '', target: p.target || words.labels.hidden };
     if (p.status === 200 && p.fairlead) return [];
+    if (p.code === 'forbidden') return [found('forbidden', { detail: p.detail ?? '' })];
+    if (p.code) return [found('refused', { detail: p.detail ?? '', code: p.code })];
     if (p.target && p.samehost) return [found('redirected', values)];
     if (p.target || p.status === 511) return [found('portal', values)];
     if (p.status >= 502 && p.status <= 504) return [found('upstream_down', values)];
@@ -98,7 +112,10 @@ export function judgeBy(words) {
     };
   }
 
-  return { found, judge, judgeIdle, judgePong, probe, skipped, conclude };
+  /** denied tells whether the gateway let nobody in, so that the transports are not known. */
+  const denied = ({ works, probes }) => !works && probes.some((p) => p.findings.some(({ code }) => denials.includes(code)));
+
+  return { found, judge, judgeIdle, judgePong, probe, skipped, conclude, denied };
 }
 
 function fill(text, values) {

@@ -3,6 +3,12 @@
 
 const limit = 5_000;
 const media = { sse: 'text/event-stream', stream: 'application/x-ndjson', poll: 'application/json' };
+/** What is shown to the gateway. It is kept nowhere else: not in the URL, not in the report. */
+let token = '';
+export const show = (text) => {
+  token = text;
+};
+
 const address = (resource) => new URL(`v1/${resource}`, document.baseURI);
 
 /** by is who answered, as far as the headers tell. */
@@ -28,11 +34,14 @@ async function pong1() {
     const took = performance.now() - began;
     const pong = parse(text);
     const seen = { status: response.status, type: response.headers.get('content-type') ?? '', by: by(response.headers), took };
+    if (isProblem(seen.type) && pong?.code) Object.assign(seen, { code: pong.code, detail: pong.detail ?? '' });
     return { ...seen, fairlead: typeof pong?.id === 'string' && typeof pong.time === 'number' };
   } catch (error) {
     return { end: error.name === 'TimeoutError' ? 'timeout' : 'reset', limit, took: 0 };
   }
 }
+
+const isProblem = (type) => type.startsWith('application/problem+json');
 
 function parse(text) {
   try {
@@ -49,7 +58,7 @@ class Timeline {
   #began = performance.now();
 
   constructor(probe, forMs) {
-    this.seen = { probe, limit: forMs, end: '' };
+    this.seen = { probe, limit: forMs, end: '', token: token !== '', origin: location.origin };
     this.touched = this.#began;
   }
 
@@ -78,7 +87,7 @@ class Timeline {
       opened: this.now(), status, by: by(headers), type: headers.get('content-type') ?? '',
       encoding: headers.get('content-encoding') ?? '', cache_control: headers.get('cache-control') ?? '',
     });
-    if (this.seen.type.startsWith('application/problem+json')) this.refused(parse(await response.text()));
+    if (isProblem(this.seen.type)) this.refused(parse(await response.text()));
   }
 
   /** refused notes an error of the gateway's own: a problem, or an error frame. */
@@ -100,11 +109,11 @@ class Timeline {
   }
 }
 
-const hello = (beat, wait) => JSON.stringify({ op: 'hello', channels: {}, beat, wait });
+const hello = (beat, wait, more) => JSON.stringify({ op: 'hello', channels: {}, beat, wait, ...more });
 
 function attach(method, accept, beat, wait, signal) {
   const url = address('attach');
-  const headers = { accept };
+  const headers = token ? { accept, authorization: `Bearer ${token}` } : { accept };
   if (method === 'GET') {
     url.searchParams.set('wait', '0');
     return fetch(url, { headers, signal });
@@ -147,7 +156,7 @@ function talk(line, beat, enough) {
     const timer = setTimeout(() => finish('timeout'), line.seen.limit);
     socket.onopen = () => {
       Object.assign(line.seen, { opened: line.now(), status: 101 });
-      socket.send(hello(beat, 0));
+      socket.send(hello(beat, 0, token ? { token } : {})); // a page can give a WebSocket no header
     };
     socket.onmessage = ({ data }) => {
       line.touch();

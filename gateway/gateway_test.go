@@ -264,6 +264,7 @@ type answer struct {
 	Status        int
 	Stored        int
 	Ticket        string
+	Before        int64
 	Replies       []frame
 	Frames        []json.RawMessage
 	IDs           []struct {

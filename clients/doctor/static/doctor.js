@@ -41,15 +41,15 @@ async function reach() {
 
 async function attach(transport, watched, rtt) {
   const seen = { ...(await watched[transport]), rtt };
-  if (seen.end === 'failed') Object.assign(seen, await forbidden(watched)); // why is hidden from pages, but said to the others
+  if (seen.end === 'failed') Object.assign(seen, await forbidden(watched.poll)); // why is hidden from pages, but said to the others
   const { opened: opened_ms, welcome: welcome_ms, proof: proof_ms } = seen;
   return judge.probe(transport, { opened_ms, welcome_ms, proof_ms }, judge.judge(seen));
 }
 
-/** forbidden is what a page of a forbidden origin was told. */
-async function forbidden(watched) {
-  const said = (await Promise.all(Object.values(watched))).find(({ code }) => code === 'forbidden');
-  return said ? { code: said.code, detail: said.detail, end: '' } : {};
+/** forbidden is what a page of a forbidden origin was told when it polled. */
+async function forbidden(polled) {
+  const { code, detail } = await polled;
+  return code === 'forbidden' ? { code, detail, end: '' } : {};
 }
 
 async function run() {

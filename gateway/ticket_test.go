@@ -47,7 +47,7 @@ func TestAnAttachmentByTicketIsItsOwnersInEveryWay(t *testing.T) {
 			t.Errorf("got %s", f.raw)
 		}
 		l.w = w.bearing(w.token("ann", chat))
-		if f := l.replyTo(`{"op":"publish","cid":1,"channel":"chat.1","data":1}`); !f.OK {
+		if f := l.w.commands(l, `{"op":"publish","channel":"chat.1","data":1}`)[0]; !f.OK {
 			t.Errorf("got %+v", f)
 		}
 		if m := l.want("message"); m.From != "ann" {

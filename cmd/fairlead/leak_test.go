@@ -280,9 +280,11 @@ func (l *leaky) webSocket(path string, headers []string, frames ...string) {
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 	for {
-		frame, err := ws.ReadFrame(incoming)
-		_, _ = l.answers.Write(frame.Payload)
-		if err != nil || frame.Header.OpCode == ws.OpClose {
+		frame, err := ws.ReadHeader(incoming)
+		if err == nil {
+			_, err = io.CopyN(&l.answers, incoming, frame.Length)
+		}
+		if err != nil || frame.OpCode == ws.OpClose {
 			return
 		}
 	}

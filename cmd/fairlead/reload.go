@@ -6,12 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"os/signal"
 	"reflect"
 	"slices"
 	"strings"
-	"syscall"
 )
 
 // A reloader puts changed settings in force without dropping anyone. Its methods
@@ -40,15 +37,20 @@ func (r *reloader) reloadable(key string) bool {
 	}
 }
 
-// run reloads on each hangup until ctx is done.
-func (r *reloader) run(ctx context.Context, hangups <-chan os.Signal) {
+// run reloads on each hangup until ctx is done. It calls end when the terminal is gone.
+func (r *reloader) run(ctx context.Context, h *hangup, end func()) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-hangups:
-			r.reload()
+		case <-h.signals:
 		}
+		if h.ends() {
+			r.log.Info("the terminal is closed")
+			end()
+			return
+		}
+		r.reload()
 	}
 }
 
@@ -142,11 +144,4 @@ func (s *sources) again() (*config, *sources, error) {
 		err = errors.New("the arguments ask for help")
 	}
 	return &next.Serve.config, now, err
-}
-
-// hangups is where SIGHUPs come, until stop is called. On Windows there are none.
-func hangups() (signals <-chan os.Signal, stop func()) {
-	c := make(chan os.Signal, 1) // one that waits stands for all
-	signal.Notify(c, syscall.SIGHUP)
-	return c, func() { signal.Stop(c) }
 }

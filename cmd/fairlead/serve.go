@@ -40,8 +40,8 @@ const closeGrace = 10 * time.Second
 // serve runs a gateway until ctx is done, and then drains it. The report is the
 // one on its settings.
 func serve(ctx context.Context, c *config, std stdio, sources *sources, report *report) (err error) {
-	hangups, stop := hangups() // from here on they do not end the process
-	defer stop()
+	hangup := listenToHangups() // from here on it does not end the process
+	defer hangup.stop()
 	log, level := c.logger(std.err)
 	report.log(log)
 	guard, err := c.openGuard(sources.originOf, log)
@@ -70,11 +70,11 @@ func serve(ctx context.Context, c *config, std stdio, sources *sources, report *
 	if err != nil {
 		return errors.Join(err, r.entrance.Close())
 	}
-	reloading, done := context.WithCancel(ctx)
+	serving, end := context.WithCancel(ctx)
 	var reloads sync.WaitGroup
-	reloads.Go(func() { r.run(reloading, hangups) })
-	err = serveHTTP(ctx, c, r.node, r.entrance, std.out, log)
-	done()
+	reloads.Go(func() { r.run(serving, hangup, end) })
+	err = serveHTTP(serving, c, r.node, r.entrance, std.out, log)
+	end()
 	reloads.Wait()
 	return err
 }

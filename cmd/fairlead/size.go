@@ -59,5 +59,3 @@ func formatDuration(d time.Duration) string {
 	}
 	return s
 }
-
-func formatInt(n int) string { return strconv.Itoa(n) }

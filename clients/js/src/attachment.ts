@@ -1,7 +1,8 @@
-import { FairleadError, isPassing } from './error.ts';
-import type { Command, Frame, Hello, Start } from './frame.ts';
+import { FairleadError, isPassing, isToken } from './error.ts';
+import type { Command, Frame, Hello } from './frame.ts';
 import type { End } from './link.ts';
 import type { Net } from './net.ts';
+import type { View } from './view.ts';
 
 /** What an attachment tells its session. After ended(), and after close(), nothing more. */
 export interface Sink {
@@ -26,8 +27,10 @@ export interface Context {
   attachment(): string | undefined;
   /** The hello of a lasting attachment. */
   hello(): Hello;
+  /** For the hello. */
+  token(): Promise<{ token: string | undefined }>;
   /** What the next poll asks for, and whether it is to be answered at once. */
-  poll(): { channels: Record<string, Start>; fresh: boolean };
+  poll(): ReturnType<View['poll']>;
   /** The longest that a poll may wait, in seconds. */
   wait(): number;
 }
@@ -42,21 +45,12 @@ export interface Attachment {
   room(): number;
   send(commands: readonly Command[]): void;
   changed(): void;
+  /** Sends the command `auth`; or, where it is not `lasting`, polls with the new token, and has itself welcomed again. */
+  auth(command: Command): void;
   /** Makes the server say something on it, if it is alive. */
   ask(): void;
   /** Ends it. `bye`: the server is told; the promise settles when that was tried. */
   close(bye: boolean): Promise<void>;
-}
-
-/** The hello, or the commands, with the token if there is one. */
-export async function tokenOf(net: Net): Promise<{ token?: string }> {
-  let token: string | undefined;
-  try {
-    token = await net.token();
-  } catch (cause) {
-    throw new FairleadError('token', 'the application gave no token', { cause });
-  }
-  return token === undefined ? {} : { token };
 }
 
 /** How a failure ends an attachment that had been welcomed, or had not. */
@@ -69,7 +63,6 @@ export function endOf(error: unknown, welcomed: boolean): End {
     // With a cause something answered that it cannot be reached; without, nothing came in time.
     return { kind: welcomed ? 'dropped' : error.cause === undefined ? 'blocked' : 'refused', reason };
   }
-  if (code === 'not_acceptable') return { kind: 'blocked', reason };
-  if (isPassing(code) || code === 'gone') return { kind: 'server', reason, retryAfter };
+  if ((isPassing(code) && !isToken(code)) || code === 'gone') return { kind: 'server', reason, retryAfter };
   return { kind: code === 'bad_answer' ? 'blocked' : 'server', reason, error, retryAfter };
 }

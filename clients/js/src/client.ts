@@ -1,11 +1,11 @@
 import { realClock, type Clock } from './clock.ts';
 import { Channel } from './channel.ts';
-import { FairleadError } from './error.ts';
+import { FairleadError, isToken } from './error.ts';
 import type { Transport } from './frame.ts';
 import { diagnose, type Diagnostics } from './diagnostics.ts';
 import type { State } from './link.ts';
 import { Memory } from './memory.ts';
-import { request, text, Watchdog, type Net } from './net.ts';
+import { ask, Watchdog, type Net } from './net.ts';
 import { watchPage } from './page.ts';
 import { defaults, type Policy } from './policy.ts';
 import { poll } from './poll.ts';
@@ -13,11 +13,14 @@ import { Session, type Events } from './session.ts';
 import type { Share } from './share.ts';
 import { shelf, Stored, type KeyValue } from './storage.ts';
 import { stream } from './stream.ts';
+import { Token, type TokenSource } from './token.ts';
 import { webSocket } from './websocket.ts';
 
 export interface ConnectOptions {
-  /** Sent in bodies and frames, never in a URL. A function is asked anew for each attachment and request. */
-  token?: string | (() => string | Promise<string>);
+  /** Never sent in a URL. A function is asked again ahead of the token's end, and when the server does not take it; it has 8 s. */
+  token?: TokenSource;
+  /** As fetch's, for who uses cookies: by default they go to the page's own origin. A WebSocket always takes them along. */
+  credentials?: RequestCredentials;
   /** What may be tried, best first: by default websocket, sse, stream, poll. */
   transports?: readonly Transport[];
   fetch?: typeof fetch;
@@ -45,9 +48,6 @@ export interface ConnectOptions {
 /** The limits of a request that stands alone, in milliseconds, and how often one that changes nothing is tried. */
 const firstByte = 5_000;
 const tries = 3;
-
-/** For the application's token function. Milliseconds. */
-const tokenLimit = 8_000;
 
 /** A logical connection to a gateway. It connects at once, and stays until close(). */
 export class Client {
@@ -113,14 +113,14 @@ export class Client {
     return new Channel(name, {
       session: this.#session,
       buffer: this.#buffer,
-      get: (path, query, signal) => this.#get(path, query, signal),
+      get: (path, query, signal) => this.#get(path, query, true, signal),
       report: (error) => this.#emit('error', error),
     });
   }
 
   /** Asks the server for the log's position and its time. */
   async ping(): Promise<{ id: string; time: number }> {
-    return (await this.#get('v1/ping', {})) as { id: string; time: number };
+    return (await this.#get('v1/ping', {}, false)) as { id: string; time: number };
   }
 
   /** What the client is doing, and why: plain data, for support and bug reports. */
@@ -128,9 +128,17 @@ export class Client {
     return diagnose(this.#session);
   }
 
-  /** Drops every transport and attaches anew, now. */
+  /** Drops every transport and attaches anew, now, with another token if there is a function for it. */
   reconnect(): void {
-    this.#session.reconnect();
+    this.#session.renew('reconnect');
+  }
+
+  /**
+   * Asks the token function anew, now, and gives what is attached the new token; where the server had refused the last one,
+   * connects again. With a token, or another function, that takes the place of what connect() was given.
+   */
+  refresh(token?: TokenSource): void {
+    this.#session.renew('refresh', token);
   }
 
   /** Ends subscriptions, iterators and waiting publishes; settles when the server was told. */
@@ -164,24 +172,25 @@ export class Client {
   }
 
   /** A GET changes nothing: it is tried again when the network fails, for two pooled connections in a row may be dead. */
-  async #get(path: string, query: object, signal?: AbortSignal): Promise<unknown> {
+  async #get(path: string, query: object, tokened: boolean, signal?: AbortSignal): Promise<unknown> {
     const params = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== undefined));
     const asked = `${path}?${params}`;
     for (let left = tries; ; ) {
+      const tokens = this.#net.token;
+      const token = tokened ? await tokens.get() : undefined;
       signal?.throwIfAborted();
       const watchdog = new Watchdog(this.#net.clock);
       const abort = (): void => watchdog.abort(signal?.reason);
       signal?.addEventListener('abort', abort, { once: true });
-      watchdog.arm(firstByte);
       try {
-        const response = await request(this.#net, { method: 'GET', path: asked, accept: 'application/json' }, watchdog);
-        return JSON.parse(await text(response, watchdog, firstByte)) as unknown;
-      } catch (cause) {
+        return await ask(this.#net, { path: asked, token }, (answer) => answer as unknown, firstByte, watchdog);
+      } catch (error) {
         signal?.throwIfAborted();
-        const error = cause instanceof FairleadError ? cause : new FairleadError('bad_answer', `the answer to ${path} is not whole`, { cause });
-        if (error.code !== 'network' || --left === 0) throw error;
+        const { code } = error as FairleadError;
+        const stale = isToken(code) && tokens.renewable;
+        if (!(stale || code === 'network') || --left === 0) throw error;
+        if (stale) tokens.drop(token);
       } finally {
-        watchdog.disarm();
         signal?.removeEventListener('abort', abort);
       }
     }
@@ -194,9 +203,10 @@ export function connect(url?: string | URL, options: ConnectOptions = {}): Clien
 }
 
 function netOf(url: string | URL | undefined, options: ConnectOptions): Net {
-  const where = url || (typeof location === 'undefined' ? undefined : location.origin);
+  const { location } = globalThis as { location?: Location };
+  const where = url || location?.origin;
   if (where === undefined) throw new FairleadError('bad_request', 'connect needs the URL of the gateway');
-  const base = new URL(where, typeof location === 'undefined' ? undefined : location.href);
+  const base = new URL(where, location?.href);
   base.protocol = base.protocol.replace('ws', 'http');
   base.search = base.hash = '';
   if (!base.pathname.endsWith('/')) base.pathname += '/';
@@ -207,7 +217,8 @@ function netOf(url: string | URL | undefined, options: ConnectOptions): Net {
     base,
     fetch: (input, init) => send(input, init),
     WebSocket: options.WebSocket ?? globalThis.WebSocket,
-    token: tokens(options.token, clock),
+    token: new Token(options.token, clock),
+    credentials: options.credentials,
     clock,
   };
 }
@@ -216,17 +227,6 @@ function ladder(net: Net, transports: readonly Transport[] = defaults.ladder): r
   const usable = transports.filter((t) => t !== 'websocket' || net.WebSocket);
   if (usable.length === 0) throw new FairleadError('bad_request', 'none of the transports can be used here');
   return usable;
-}
-
-/** Attempts that begin together ask the application once, and none waits for it for ever. */
-function tokens(token: ConnectOptions['token'], clock: Clock): Net['token'] {
-  if (typeof token !== 'function') return async () => token;
-  let asked: Promise<string> | undefined;
-  return () =>
-    (asked ??= new Promise<string>((resolve, reject) => {
-      const cancel = clock.after(tokenLimit, () => reject(new Error(`it took longer than ${tokenLimit} ms`)));
-      new Promise<string>((resolved) => resolved(token())).then(resolve, reject).finally(cancel);
-    }).finally(() => (asked = undefined)));
 }
 
 /** Where a browser keeps things, if it lets us. */

@@ -1,7 +1,7 @@
-import { tokenOf, type Context } from './attachment.ts';
+import type { Context } from './attachment.ts';
 import { FairleadError, isPassing } from './error.ts';
-import { toFrame, type Command } from './frame.ts';
-import { request, text, Watchdog } from './net.ts';
+import { toFrame, type Command, type Frame } from './frame.ts';
+import { ask, Watchdog } from './net.ts';
 
 /** PROTOCOL.md section 4.1. */
 const mostCommands = 100;
@@ -15,6 +15,8 @@ const farewell = 1_000;
 export interface Poster {
   room(): number;
   send(commands: readonly Command[]): void;
+  /** Does not wait for what send() has under way. */
+  auth(command: Command): void;
   /** Makes the server say something on the attachment. */
   ask(): void;
   /** Stops; with bye, tells the server. */
@@ -27,54 +29,53 @@ export function poster({ net, sink, session, attachment }: Context): Poster {
   let over = false;
   let most = mostCommands;
 
-  const post = async (commands: readonly Command[], watchdog: Watchdog, bye = false): Promise<unknown> => {
-    const head = JSON.stringify({ session: session(), attachment: attachment(), ...(await tokenOf(net)) });
-    const body = `${head.slice(0, -1)}${head === '{}' ? '' : ','}"commands":[${commands.map((c) => c.text).join(',')}]}`;
-    watchdog.arm(bye ? farewell : firstByte);
-    const response = await request(net, { method: 'POST', path: 'v1/commands', accept: 'application/json', body, keepalive: bye }, watchdog);
-    return JSON.parse(await text(response, watchdog, firstByte)) as unknown;
+  /** The replies, in order: all are checked before any is used. */
+  const post = async (commands: readonly Command[], watchdog: Watchdog, bye = false): Promise<Frame[]> => {
+    const head = JSON.stringify({ session: session(), attachment: attachment(), token: await net.token.get() });
+    const body = `${head.slice(0, -1)},"commands":[${commands.map((c) => c.text).join(',')}]}`;
+    const read = ({ replies }: { replies: object[] }): Frame[] => {
+      if (replies.length !== commands.length) throw new TypeError('not every command has a reply');
+      return replies.map((reply) => toFrame({ op: 'reply', ...reply }) as Frame);
+    };
+    return ask(net, { path: 'v1/commands', body, keepalive: bye }, read, bye ? farewell : firstByte, watchdog);
   };
 
-  const settle = (commands: readonly Command[], answer: unknown): void => {
-    const replies = (answer as { replies?: unknown } | null)?.replies;
-    if (!Array.isArray(replies) || replies.length !== commands.length) throw new FairleadError('bad_answer', 'not every command has a reply');
-    // All are checked before any is used.
-    const frames = replies.map((reply) => toFrame({ op: 'reply', ...(reply as object) }));
-    most = Math.min(most * 2, mostCommands);
-    for (const frame of frames) if (frame && !over) sink.frame(frame);
-    if (!over) sink.sent();
+  const take = (frames: readonly Frame[]): void => {
+    for (const frame of frames) if (!over) sink.frame(frame);
   };
 
-  const failed = (commands: readonly Command[], error: unknown): void => {
-    const known = error instanceof FairleadError ? error : new FairleadError('bad_answer', 'the answer to v1/commands is not whole', { cause: error });
+  const refused = (cid: number, { code, message }: FairleadError): void => take([{ op: 'reply', to: cid, error: { code, message } }]);
+
+  const failed = (commands: readonly Command[], error: FairleadError): void => {
     const [only] = commands;
-    if (only && isFinal(known)) {
+    if (only && isFinal(error)) {
       // The request was refused as a whole: halve it until the one that is to blame stands alone.
       if (commands.length === 1) {
-        sink.frame({ op: 'reply', to: only.cid, error: { code: known.code, message: known.message } });
+        refused(only.cid, error);
         if (!over) sink.sent();
         return;
       }
       most = commands.length >> 1;
     }
-    sink.unsent(known, isFinal(known));
+    sink.unsent(error, isFinal(error));
   };
 
   return {
     room: () => (busy ? 0 : most),
     send(commands) {
-      const watchdog = (busy = new Watchdog(net.clock));
-      post(commands, watchdog)
-        .finally(() => {
-          watchdog.disarm();
-          busy = undefined;
-        })
-        .then((answer) => {
-          if (!over) settle(commands, answer);
+      post(commands, (busy = new Watchdog(net.clock)))
+        .finally(() => (busy = undefined))
+        .then((frames) => {
+          most = Math.min(most * 2, mostCommands);
+          take(frames);
+          if (!over) sink.sent();
         })
         .catch((error: unknown) => {
-          if (!over) failed(commands, error);
+          if (!over) failed(commands, error as FairleadError);
         });
+    },
+    auth(command) {
+      post([command], new Watchdog(net.clock)).then(take, (error: unknown) => refused(command.cid, error as FairleadError));
     },
     ask() {
       // Whether it went is heard in the stream.
@@ -83,7 +84,7 @@ export function poster({ net, sink, session, attachment }: Context): Poster {
     async close(bye) {
       if (over) return;
       over = true;
-      busy?.abort(undefined);
+      busy?.abort();
       if (!bye || attachment() === undefined) return;
       // A courtesy: the server would find out by itself.
       await post([{ cid: 0, text: '{"op":"bye"}' }], new Watchdog(net.clock), true).catch(() => {});

@@ -67,16 +67,13 @@ export function compare(a: string, b: string): number | undefined {
 
 /** A cursor that loses nothing for any of those given: the lowest, or "0" when they cannot be compared. */
 export function lowest(cursors: readonly string[]): string {
-  let low: string | undefined;
+  let [low = start] = cursors;
   for (const cursor of cursors) {
-    if (low === undefined) low = cursor;
-    else {
-      const order = compare(cursor, low);
-      if (order === undefined) return start;
-      if (order < 0) low = cursor;
-    }
+    const order = compare(cursor, low);
+    if (order === undefined) return start;
+    if (order < 0) low = cursor;
   }
-  return low ?? start;
+  return low;
 }
 
 /** The cursor after the message or position id; a cursor of other epochs is replaced. */

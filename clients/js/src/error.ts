@@ -20,11 +20,16 @@ export class FairleadError extends Error {
   }
 }
 
-/** What the server says of a failure that passes by itself: the same command, later, with the same key. */
+/** What the server says of a failure that passes: the same command, later or with another token, with the same key. */
 const passing = new Set(['unavailable', 'rate_limited', 'timeout', 'internal']);
 
 export function isPassing(code: string): boolean {
-  return passing.has(code);
+  return passing.has(code) || isToken(code);
+}
+
+/** Whether it was the token, and another may be taken. */
+export function isToken(code: string | undefined): boolean {
+  return code === 'expired' || code === 'unauthorized';
 }
 
 /** The reason of a thing given up by the application, as a promise's rejection. */

@@ -47,6 +47,8 @@ export interface Welcome {
   /** A hint of the network that the client is on. */
   net?: string;
   limits?: Limits;
+  /** Milliseconds until the token expires. */
+  expires_in?: number;
   channels?: Record<string, { after?: string }>;
 }
 
@@ -58,6 +60,7 @@ export interface Reply {
   id?: string;
   duplicate?: boolean;
   after?: string;
+  expires_in?: number;
 }
 
 /** A frame from the server, PROTOCOL.md section 2.1. */
@@ -76,7 +79,6 @@ export type Frame =
 export interface Hello {
   op: 'hello';
   session?: string;
-  token?: string;
   channels: Record<string, Start>;
   beat?: number;
   wait?: number;
@@ -111,13 +113,13 @@ const complete: Record<string, (f: Fields) => boolean> = {
 
 /** The frame in a parsed JSON value; undefined for an op that this version does not know. Throws. */
 export function toFrame(value: unknown): Frame | undefined {
-  if (typeof value !== 'object' || value === null || !isText((value as Fields)['op'])) throw new TypeError('it has no op');
   const fields = value as Fields;
-  const op = fields['op'] as string;
+  const op = (fields as Fields | null)?.['op'];
+  if (!isText(op)) throw new TypeError('it has no op');
   if (!Object.hasOwn(complete, op)) return undefined;
   if (!complete[op]?.(fields)) throw new TypeError(`the ${op} is not complete`);
   if (op === 'message') decode(fields);
-  return fields as Frame;
+  return value as Frame;
 }
 
 /** As toFrame, from text. Throws a FairleadError. */

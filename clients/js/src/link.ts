@@ -11,8 +11,11 @@ import type { Policy } from './policy.ts';
  */
 export interface Link {
   policy: Policy;
-  /** `open`: attempts are under way or about to be. `waiting`: until then. `probing`: a ping asks whether anything answers. */
-  phase: 'idle' | 'open' | 'waiting' | 'probing' | 'closed';
+  /**
+   * `open`: attempts are under way or about to be. `waiting`: until then. `probing`: a ping asks whether anything answers.
+   * `refused`: the server lets nobody in with such a token; the application is to do something about it.
+   */
+  phase: 'idle' | 'open' | 'waiting' | 'probing' | 'refused' | 'closed';
   attempts: readonly Attempt[];
   /** Attempts of the race that have not begun, in order. */
   queue: readonly Start[];
@@ -45,6 +48,12 @@ export interface Link {
   until: number;
   /** The server asks to be left alone until then. */
   spare: number;
+  /** When another token is to be asked for, while something serves. */
+  renewal: number;
+  /** When tokens were of no use. */
+  wasted: readonly number[];
+  /** The last one was no good, and another was asked for. */
+  denied: boolean;
   reason: string;
   /** The error of the last attempts, and the codes of those that were reported since something worked: they are not repeated. */
   trouble: FairleadError | undefined;
@@ -115,10 +124,12 @@ export interface End {
   error?: FairleadError;
   /** The server asks to be left alone for so long. */
   retryAfter?: number | undefined;
+  /** There is no other token to be had. */
+  final?: boolean;
 }
 
-/** `waiting`: for the next attempt. `offline`: nothing answers at all. */
-export type State = 'connecting' | 'connected' | 'waiting' | 'offline' | 'closed';
+/** `waiting`: for the next attempt. `offline`: nothing answers at all. `refused`: for the application, because the server does not let it in. */
+export type State = 'connecting' | 'connected' | 'waiting' | 'offline' | 'refused' | 'closed';
 
 export interface StateEvent {
   readonly state: State;
@@ -149,7 +160,8 @@ export interface OfflineEvent {
 export function initial(policy: Policy): Link {
   return {
     policy, phase: 'idle', attempts: [], queue: [], rungs: unknown(), suspects: [], good: null, last: null, net: null, offered: null, beat: null, trip: 0,
-    offline: false, failures: 0, count: 0, begun: [], alive: 0, tried: -Infinity, until: 0, spare: 0, reason: '', trouble: undefined, reported: [], now: 0, random: 0,
+    offline: false, failures: 0, count: 0, begun: [], alive: 0, tried: -Infinity, until: 0, spare: 0,
+    renewal: Infinity, wasted: [], denied: false, reason: '', trouble: undefined, reported: [], now: 0, random: 0,
   };
 }
 
@@ -245,5 +257,5 @@ export function heldAt({ policy, trip }: Link, a: Attempt): number {
 export function deadline(link: Link): number {
   if (link.phase === 'waiting' || link.phase === 'probing') return link.until;
   if (link.phase !== 'open') return Infinity;
-  return Math.min(...link.queue.map((s) => s.at), ...link.attempts.map((a) => due(link, a)), ...climbable(link).map((t) => link.rungs[t].next));
+  return Math.min(mainOf(link) ? link.renewal : Infinity, ...link.queue.map((s) => s.at), ...link.attempts.map((a) => due(link, a)), ...climbable(link).map((t) => link.rungs[t].next));
 }

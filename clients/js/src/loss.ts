@@ -1,4 +1,6 @@
+import { isToken } from './error.ts';
 import type { Transport } from './frame.ts';
+import { demand, refused } from './grant.ts';
 import { later, plan, remember } from './lesson.ts';
 import { type Attempt, type End, ladder, mainOf, replaced } from './link.ts';
 import { heed, type Move, rung, suspect, tell, trying } from './move.ts';
@@ -16,6 +18,10 @@ export function give(m: Move, a: Attempt, end: End): void {
 export function ended(m: Move, a: Attempt, end: End): void {
   m.attempts = m.attempts.filter((b) => b !== a);
   const main = mainOf(m);
+  const { error } = end;
+  const stale = isToken(error?.code);
+  if (!main && error && (stale || error.code === 'forbidden')) return refused(m, a, end, error);
+  if (stale) demand(m);
   if (main && !replaced(main)) return missed(m, a, end);
   heed(m, end);
   if (a.leave < Infinity) m.spare = Math.max(m.spare, a.leave);

@@ -8,6 +8,12 @@ export type Event = { readonly now: number; readonly random: number } & (
   | { readonly type: 'start'; readonly net?: string | undefined; readonly remembered?: Remembered | undefined }
   /** `stop`: something else serves for now; `start` goes on. */
   | { readonly type: 'close' | 'reconnect' | 'stop' }
+  /** The application has another token. */
+  | { readonly type: 'refresh' }
+  /** What came of `renew`: the token is good for so long, or the server or the application gave this error. */
+  | { readonly type: 'renewed'; readonly expires?: number | undefined; readonly error?: FairleadError | undefined }
+  /** A command was refused because of the token. */
+  | { readonly type: 'stale' }
   /** Something has changed: perhaps the network, perhaps only the page. */
   | { readonly type: 'online' | 'visible' }
   /** When anything, and when a beat, came on each attempt last. */
@@ -31,12 +37,16 @@ export interface Welcomed {
   readonly attempt: number;
   readonly beat: number;
   readonly offered?: readonly Transport[];
+  /** So long the token is good. */
+  readonly expires?: number | undefined;
   readonly net?: string | undefined;
   readonly remembered?: Remembered | undefined;
 }
 
 export type Effect =
   | { readonly type: 'attach'; readonly attempt: number; readonly transport: Transport; readonly beat: number | null }
+  /** Ask for a new token, and give it to what is attached: `renewed`. */
+  | { readonly type: 'renew' }
   /** `bye`: tell the server, if there is a way to. */
   | { readonly type: 'detach'; readonly attempt: number; readonly bye: boolean }
   /** Make the server speak on it. */

@@ -1,6 +1,7 @@
 import type { Clock } from './clock.ts';
 import { isId } from './cursor.ts';
 import { FairleadError } from './error.ts';
+import type { Token } from './token.ts';
 
 /** How the gateway is reached. */
 export interface Net {
@@ -8,7 +9,9 @@ export interface Net {
   WebSocket: typeof WebSocket | undefined;
   /** Ends in a slash. */
   base: URL;
-  token: () => Promise<string | undefined>;
+  token: Token;
+  /** Whether cookies go along. */
+  credentials: RequestCredentials | undefined;
   clock: Clock;
 }
 
@@ -34,80 +37,81 @@ export class Watchdog {
     this.#cancel = this.#clock.after(ms, () => this.#abort.abort(new FairleadError('network', `nothing came within ${ms} ms`)));
   }
 
-  disarm(): void {
-    this.#cancel();
-  }
-
-  abort(reason: unknown): void {
+  abort(reason?: unknown): void {
     this.#cancel();
     this.#abort.abort(reason);
   }
 }
 
 export interface Ask {
-  method: 'GET' | 'POST';
   /** Below the base, without a slash. */
   path: string;
-  accept: string;
+  accept?: string;
+  /** Without one it is a GET. */
   body?: string;
+  /** Where there is no body for it. */
+  token?: string | undefined;
   keepalive?: boolean;
 }
 
+const json = 'application/json';
+
 /** Sends a request and gives its response once its headers are in and it is what was asked for. Throws a FairleadError. */
-export async function request(net: Net, { method, path, accept, body, keepalive }: Ask, watchdog: Watchdog): Promise<Response> {
-  const init: RequestInit = {
-    method,
-    // A GET without a body needs no preflight.
-    headers: body === undefined ? { accept } : { accept, 'content-type': 'application/json' },
+export async function request(net: Net, { path, accept = json, token, body, keepalive = false }: Ask, watchdog: Watchdog): Promise<Response> {
+  const init = {
+    method: body === undefined ? 'GET' : 'POST',
+    // A GET without a body and a token needs no preflight.
+    headers: { accept, ...(body !== undefined && { 'content-type': json }), ...(token !== undefined && { authorization: `Bearer ${token}` }) },
     body: body ?? null,
     cache: 'no-store',
     // A redirect would carry the body, token and all, to wherever a captive portal points.
     redirect: 'manual',
-    keepalive: keepalive ?? false,
+    credentials: net.credentials,
+    keepalive,
     signal: watchdog.signal,
-  };
+  } as RequestInit;
   const response = await reached(net.fetch(new URL(path, net.base).href, init), watchdog);
   const type = response.headers.get('content-type')?.split(';')[0]?.trim().toLowerCase() ?? '';
   if (response.ok && type === accept) return response;
-  let problem: FairleadError;
+  throw await refusal(response, type, path, watchdog);
+}
+
+/**
+ * Sends a request and gives what `read` makes of the answer; that throws where it is not one. The answer is to begin within
+ * `first` ms, and not to stand still for longer than `stall`. Throws a FairleadError.
+ */
+export async function ask<T>(net: Net, what: Ask, read: (answer: never) => T, first: number, watchdog = new Watchdog(net.clock), stall = first): Promise<T> {
+  watchdog.arm(first);
   try {
-    problem = await refusal(response, type, path, watchdog);
+    return read(JSON.parse(await text(await request(net, what, watchdog), watchdog, stall)) as never);
+  } catch (cause) {
+    throw cause instanceof FairleadError ? cause : new FairleadError('bad_answer', `the answer to ${what.path} is not whole`, { cause });
   } finally {
-    watchdog.abort(undefined);
+    watchdog.abort();
   }
-  throw problem;
 }
 
 /** Asks whether the server answers at all. Throws a FairleadError unless it does, and is a Fairlead. */
-export async function ping(net: Net, limit: number): Promise<{ id: string; time: number }> {
-  const watchdog = new Watchdog(net.clock);
-  watchdog.arm(limit);
-  try {
-    const response = await request(net, { method: 'GET', path: 'v1/ping', accept: 'application/json' }, watchdog);
-    const pong = JSON.parse(await text(response, watchdog, limit)) as { id: string; time: number };
-    if (!isId(pong.id)) throw new TypeError('it has no id');
-    return pong;
-  } catch (cause) {
-    throw cause instanceof FairleadError ? cause : new FairleadError('bad_answer', 'the answer to v1/ping is not whole', { cause });
-  } finally {
-    watchdog.disarm();
-  }
+export function ping(net: Net, limit: number): Promise<void> {
+  const read = ({ id }: { id: unknown }): void => {
+    if (!isId(id)) throw new TypeError('it has no id');
+  };
+  return ask(net, { path: 'v1/ping' }, read, limit);
 }
 
 /** The body as text. Throws a FairleadError if it stops, is cut off or is not UTF-8. */
 export async function text(response: Response, watchdog: Watchdog, stall: number): Promise<string> {
-  const parts: string[] = [];
+  let whole = '';
   await chunks(response, watchdog, (part) => {
-    parts.push(part);
+    whole += part;
     watchdog.arm(stall);
   });
-  watchdog.disarm();
-  return parts.join('');
+  return whole;
 }
 
 /** Feeds the body to each, decoded, as it arrives. */
 export async function chunks(response: Response, watchdog: Watchdog, each: (part: string) => void): Promise<void> {
-  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+  const decoder = new TextDecoder('utf-8', { fatal: true });
   const reader = (response.body ?? new Blob().stream()).getReader();
   for (;;) {
     const part = await reached(reader.read(), watchdog);

@@ -4,7 +4,7 @@
  */
 export function watchPage(back: (why: 'online' | 'visible') => void): () => void {
   if (typeof globalThis.addEventListener !== 'function') return () => {};
-  const page = typeof document === 'undefined' ? undefined : document;
+  const { document: page } = globalThis as { document?: Document };
   const online = (): void => back('online');
   const visible = (): void => {
     if (page?.visibilityState !== 'hidden') back('visible');

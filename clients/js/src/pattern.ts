@@ -1,12 +1,10 @@
 /** Channel names and patterns, PROTOCOL.md section 1.1. */
 
-const token = '[A-Za-z0-9_:@=+~-]+';
-const nameShape = new RegExp(`^${token}(?:\\.${token}){0,15}$`);
-const patternShape = new RegExp(`^(?:>|(?:\\*|${token})(?:\\.(?:\\*|${token})){0,15}|(?:(?:\\*|${token})\\.){1,15}>)$`);
+const patternShape = /^(?:(?:\*|[\w:@=+~-]+)\.){0,15}(?:>|\*|[\w:@=+~-]+)$/;
 const maxLength = 200;
 
 export function isChannel(text: string): boolean {
-  return text.length <= maxLength && nameShape.test(text);
+  return isPattern(text) && !hasWildcard(text);
 }
 
 export function isPattern(text: string): boolean {

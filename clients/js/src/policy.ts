@@ -44,6 +44,14 @@ export interface Policy {
   /** No more than so many attempts in so long a time, whatever happens. */
   most: number;
   span: number;
+  /** A token is renewed after this share of its life, and at least so long ahead of its end where it lives twice as long. */
+  share: number;
+  ahead: number;
+  /**
+   * One that is to be renewed sooner than this is of little use. After so many of no use within strikeWindow, the next is asked for
+   * after base * 2^(so many) at most, and half of it at least; after the first at once.
+   */
+  brevity: number;
   /** Online and visible events closer than this to the last attempt change nothing. */
   calm: number;
 }
@@ -73,6 +81,9 @@ export const defaults: Policy = {
   frozen: 3_000,
   most: 60,
   span: 30_000,
+  share: 0.8,
+  ahead: 5_000,
+  brevity: 2_000,
   calm: 1_000,
 };
 

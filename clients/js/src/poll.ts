@@ -1,9 +1,9 @@
-import { endOf, tokenOf, type Attachment, type Context } from './attachment.ts';
+import { endOf, type Attachment, type Context } from './attachment.ts';
 import { poster } from './commands.ts';
 import { isCursor } from './cursor.ts';
-import { FairleadError } from './error.ts';
+import type { FairleadError } from './error.ts';
 import { toFrame, type Frame } from './frame.ts';
-import { request, text, Watchdog } from './net.ts';
+import { ask, Watchdog } from './net.ts';
 
 /** Beyond a poll's wait: for its answer to begin, and between two pieces of it. Milliseconds. */
 const slack = 5_000;
@@ -22,20 +22,20 @@ export function poll(context: Context): Attachment {
   let waiting = false; // it waits for news
   let again = false; // it was given up for another
   let hasty = false; // the next one is to be answered at once
+  let greeted = false; // it has been welcomed with the token of now
   let wake = (): void => {};
 
-  const ask = async (wait: number, channels: object, dog: Watchdog): Promise<{ frames: Frame[]; id: string }> => {
-    const body = JSON.stringify({ op: 'hello', session: session(), ...(await tokenOf(net)), channels, wait, ...(!polled && { welcome: true }) });
-    dog.arm(wait * 1000 + slack);
-    const response = await request(net, { method: 'POST', path: 'v1/attach', accept: 'application/json', body }, dog);
-    return whole(await text(response, dog, slack));
+  const attach = async (wait: number, channels: object, dog: Watchdog): Promise<{ frames: Frame[]; id: string }> => {
+    const body = JSON.stringify({ op: 'hello', session: session(), ...(await context.token()), channels, wait, ...(!greeted && { welcome: true }) });
+    greeted = true;
+    return ask(net, { path: 'v1/attach', body }, whole, wait * 1000 + slack, dog, slack);
   };
 
   const run = async (): Promise<void> => {
     let last = '';
     let idle = 0;
     while (!over) {
-      const { channels, fresh } = context.poll();
+      const { channels, fresh, all } = context.poll();
       const quick = !polled || fresh || hasty;
       const wait = quick ? 0 : context.wait();
       hasty = false;
@@ -45,13 +45,18 @@ export function poll(context: Context): Attachment {
       again = false;
       let answer;
       try {
-        answer = await ask(wait, channels, dog);
+        answer = await attach(wait, channels, dog);
       } catch (error) {
         // Nothing is lost by giving it up: the cursors have not moved.
         if (again) continue;
-        throw error;
+        // None of these is granted: that says nothing of the others.
+        const { code, message } = error as FairleadError;
+        const names = Object.keys(channels);
+        if (code !== 'forbidden' || names.length === 0 || (all && !polled)) throw error;
+        for (const channel of names) if (!over) sink.frame({ op: 'unsubscribed', channel, code, message });
+        hasty = !(greeted = false);
+        continue;
       } finally {
-        dog.disarm();
         waiting = false;
       }
       if (over) return;
@@ -78,7 +83,7 @@ export function poll(context: Context): Attachment {
   const close = async (): Promise<void> => {
     if (over) return;
     over = true;
-    watchdog?.abort(undefined);
+    watchdog?.abort();
     wake();
     await up.close(false);
   };
@@ -93,7 +98,7 @@ export function poll(context: Context): Attachment {
     wake();
     if (!waiting) return;
     again = true;
-    watchdog?.abort(undefined);
+    watchdog?.abort();
   };
 
   const hurry = (): void => {
@@ -101,16 +106,16 @@ export function poll(context: Context): Attachment {
     changed();
   };
 
-  return { duplex: false, lasting: false, room: up.room, send: up.send, changed, ask: hurry, close };
+  const auth = (): void => {
+    greeted = false;
+    hurry();
+  };
+
+  return { duplex: false, lasting: false, room: up.room, send: up.send, changed, auth, ask: hurry, close };
 }
 
 /** The answer of a poll. Throws unless it is one, to the last byte: an empty 200 is what a broken connection looks like. */
-function whole(body: string): { frames: Frame[]; id: string } {
-  try {
-    const { frames, id } = JSON.parse(body) as { frames: unknown[]; id: unknown };
-    if (!isCursor(id)) throw new TypeError('it has no id');
-    return { frames: frames.map(toFrame).filter((f) => f !== undefined), id };
-  } catch (cause) {
-    throw new FairleadError('bad_answer', 'the answer to a poll is not whole', { cause });
-  }
+function whole({ frames, id }: { frames: unknown[]; id: unknown }): { frames: Frame[]; id: string } {
+  if (!isCursor(id)) throw new TypeError('it has no id');
+  return { frames: frames.map(toFrame).filter((f) => f !== undefined), id };
 }

@@ -27,7 +27,7 @@ export interface ChannelState {
   readonly messages: readonly Message[];
   /** The server serves it: nothing published from then on is missed. */
   readonly ready: boolean;
-  /** Why it will not be served. */
+  /** Why it will not be served, or no more. */
   readonly error: FairleadError | null;
   /** The last stretch that had gone from the log before it could be read. */
   readonly gap: Gap | null;
@@ -126,7 +126,11 @@ class ChannelFeed {
   #follow(name: string, set: Set): () => void {
     const sub = this.#client.channel(name).subscribe((message) => this.#take(message, set), this.#start);
     let over = false;
-    sub.ready.then(() => over || set({ ready: true, error: null }), (error: FairleadError) => over || set({ error }));
+    const served = (): Promise<void> => {
+      if (!over) set({ ready: true, error: null });
+      return sub.ended;
+    };
+    sub.ready.then(served).catch((error: FairleadError) => over || set({ ready: false, error }));
     const offGap = this.#client.on('gap', (gap) => {
       // Other subscriptions may have come to another place, and lose what this one has had.
       if (matches(name, gap.channel) && sub.cursor === gap.to) set({ gap });

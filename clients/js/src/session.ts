@@ -1,7 +1,7 @@
 import { endOf, type Attachment, type Context, type Sink } from './attachment.ts';
 import { isAfter, start as beginning } from './cursor.ts';
-import { closedError, FairleadError } from './error.ts';
-import { bare, type Command, type Frame, type Gap, type Message, type Transport, type Welcome } from './frame.ts';
+import { closedError, FairleadError, isToken } from './error.ts';
+import { bare, type Command, type Frame, type Gap, type Message, type Reply, type Transport, type Welcome } from './frame.ts';
 import { Ledger } from './ledger.ts';
 import { carrier, deadline, initial, mainOf, watched } from './link.ts';
 import type { Attempt, End, Link, OfflineEvent, State, StateEvent, SwitchEvent, TransportEvent } from './link.ts';
@@ -13,8 +13,9 @@ import { longest, type Policy } from './policy.ts';
 import { randomKey } from './random.ts';
 import type { Effect, Event } from './move.ts';
 import { step } from './step.ts';
+import type { TokenSource } from './token.ts';
 import { Uplink } from './uplink.ts';
-import { View } from './view.ts';
+import { command, View } from './view.ts';
 
 /** What a session tells of itself. */
 export interface Events {
@@ -70,8 +71,8 @@ export interface Deputy {
   readonly transport: Transport | null;
   /** There is something to publish. */
   schedule(): void;
-  /** The application wants to reconnect, or the network or the page is back. */
-  nudge(why: 'reconnect' | 'online' | 'visible'): void;
+  /** The application wants to reconnect, or has another token, or the network or the page is back. */
+  nudge(why: 'reconnect' | 'refresh' | 'online' | 'visible'): void;
 }
 
 /** An attachment of the session, and what is the session's of it. */
@@ -81,7 +82,9 @@ interface Live {
   readonly attachment: Attachment;
   readonly view: View;
   readonly uplink: Uplink;
-  name: string | undefined; // the server's for it
+  name?: string | undefined; // the server's for it
+  token?: string | undefined; // that it was attached with, or has been given since
+  offered?: { to: number; token: string }; // one that it was given last
   heard: number;
   told: number; // when a beat came
   /** The log's position when it was welcomed, and when anything from before that came. */
@@ -133,7 +136,7 @@ export class Session {
     if (this.#deputy) return this.#deputy.state;
     if (mainOf(this.link)) return 'connected';
     if (offline) return 'offline';
-    return phase === 'waiting' ? 'waiting' : 'connecting';
+    return phase === 'waiting' || phase === 'refused' ? phase : 'connecting';
   }
 
   get transport(): Transport | null {
@@ -166,10 +169,13 @@ export class Session {
     this.#dispatch({ type });
   }
 
-  reconnect(): void {
+  /** The application wants to connect anew, or to give what is connected another token: of the source, if there is one. */
+  renew(type: 'reconnect' | 'refresh', source?: TokenSource): void {
+    const { net } = this.#options;
+    net.token = net.token.anew(source);
     this.#pace.reset();
-    this.#deputy?.nudge('reconnect');
-    this.#dispatch({ type: 'reconnect' });
+    this.#deputy?.nudge(type);
+    this.#dispatch({ type });
   }
 
   /** Ends everything; settles once the server was told. */
@@ -252,6 +258,8 @@ export class Session {
         return this.#live(effect.attempt)?.attachment.ask();
       case 'ping':
         return this.#ping(effect.limit);
+      case 'renew':
+        return this.#renew();
       case 'remember':
         return memory.learn(effect.net, effect);
       default:
@@ -264,8 +272,8 @@ export class Session {
     if (this.log.length > notes) this.log.shift();
   }
 
-  #live(id: number | undefined): Live | undefined {
-    return id === undefined ? undefined : this.#lives.get(id);
+  #live(id = 0): Live | undefined {
+    return this.#lives.get(id);
   }
 
   #ping(limit: number): void {
@@ -279,27 +287,59 @@ export class Session {
     );
   }
 
+  /** Gives all that is attached another token. */
+  #renew(): void {
+    const { net } = this.#options;
+    const { token } = net;
+    token.get(this.#live(mainOf(this.link)?.id)?.token).then(
+      (fresh) => {
+        // Or else the application has given another since.
+        if (token === net.token) for (const live of this.#lives.values()) this.#offer(live, fresh);
+      },
+      (error: FairleadError) => this.#dispatch({ type: 'renewed', error }),
+    );
+  }
+
+  /** Gives it the token, if there is one and it was welcomed. */
+  #offer(live: Live, token: string | undefined): void {
+    if (live.name === undefined || token === undefined) return;
+    const to = this.nextCid();
+    live.offered = { to, token };
+    live.attachment.auth(command(to, { op: 'auth', token }));
+    // The next poll shows it.
+    if (!live.attachment.lasting) this.#offered(live, { op: 'reply', to });
+  }
+
+  /** The server's answer to that. */
+  #offered(live: Live, { error, expires_in: expires }: Reply): void {
+    const { token } = this.#options.net;
+    const offered = live.offered?.token;
+    if (error) {
+      // With somebody else's token one attaches anew.
+      if (error.code === 'forbidden') return this.#end(live, { kind: 'server', reason: error.message });
+      if (isToken(error.code)) token.drop(offered);
+      return this.#dispatch({ type: 'renewed', error: new FairleadError(error.code, error.message) });
+    }
+    live.token = offered;
+    live.uplink.granted();
+    this.#dispatch({ type: 'renewed', expires });
+  }
+
   #attach(id: number, transport: Transport, adapted: number | null): void {
     const { net, open, emit } = this.#options;
     const { clock } = net;
     const asked = Math.max(Math.min(adapted ?? Infinity, this.#options.beat ?? Infinity), leastAsked);
     const view = new View(this.ledger);
-    /** Whether it is still one of the session's. */
-    const current = (): boolean => this.#lives.get(id) === live;
+    // It is closed when it is none of the session's any more, and tells nothing then.
     const sink: Sink = {
       heard: () => {
-        if (!current()) return;
         live.heard = clock.now();
         if (watched(this.link, id)) this.#dispatch({ type: 'spoke', attempt: id });
       },
-      frame: (frame) => {
-        if (current()) this.#frame(live, frame);
-      },
-      polled: (frames, position) => {
-        if (current()) this.#polled(live, frames, position);
-      },
-      sent: () => current() && live.uplink.sent(),
-      unsent: (error, smaller) => current() && live.uplink.unsent(error, smaller),
+      frame: (frame) => this.#frame(live, frame),
+      polled: (frames, position) => this.#polled(live, frames, position),
+      sent: () => uplink.sent(),
+      unsent: (error, smaller) => uplink.unsent(error, smaller),
       ended: (end) => this.#end(live, end),
     };
     const attachment = open(transport, {
@@ -313,6 +353,11 @@ export class Session {
         channels: view.hello(),
         ...(asked < Infinity && { beat: asked }),
       }),
+      token: async () => {
+        const token = await net.token.get();
+        live.token = token;
+        return { token };
+      },
       poll: () => view.poll(),
       wait: () => {
         // Short at first: a connection that is dead, or that there is no room for, is soon found out.
@@ -324,9 +369,10 @@ export class Session {
     const uplink = new Uplink({
       clock, pace: this.#pace, attachment, view, outbox: this.outbox, nextCid: this.nextCid,
       report: (error) => emit('error', error),
+      stale: () => this.#dispatch({ type: 'stale' }),
       silent: (reason, lost) => (lost ? this.#end(live, { kind: 'dropped', deaf: true, reason }) : this.#dispatch({ type: 'doubt', attempt: id, reason })),
     });
-    const live: Live = { id, transport, attachment, view, uplink, name: undefined, heard: clock.now(), told: 0, head: beginning, past: 0, wait: 0 };
+    const live: Live = { id, transport, attachment, view, uplink, heard: clock.now(), told: 0, head: beginning, past: 0, wait: 0 };
     this.#lives.set(id, live);
   }
 
@@ -343,7 +389,9 @@ export class Session {
     if (this.#lives.get(live.id) !== live) return;
     this.#detach(live, false);
     this.#note({ type: 'ended', attempt: live.id, transport: live.transport, reason: end.reason });
-    this.#dispatch({ type: 'ended', attempt: live.id, end, heard: live.heard });
+    const { token } = this.#options.net;
+    if (isToken(end.error?.code)) token.drop(live.token);
+    this.#dispatch({ type: 'ended', attempt: live.id, end: { ...end, final: !token.renewable }, heard: live.heard });
   }
 
   #frame(live: Live, frame: Frame): void {
@@ -369,9 +417,11 @@ export class Session {
       case 'subscribed':
         view.subscribed(frame.channel, frame.after);
         return uplink.answered();
+      case 'unsubscribed':
+        return view.unsubscribed(frame.channel, new FairleadError(frame.code, frame.message));
       case 'reply':
         if (frame.error?.code === 'gone') return this.#end(live, { kind: 'dropped', reason: 'the attachment is gone' });
-        return uplink.reply(frame);
+        return frame.to === live.offered?.to ? this.#offered(live, frame) : uplink.reply(frame);
       case 'goaway':
         return this.#dispatch({ type: 'goaway', attempt: live.id, after: frame.after_ms });
       case 'error':
@@ -380,25 +430,30 @@ export class Session {
   }
 
   #welcome(live: Live, frame: Welcome): void {
-    const { attachment, id, limits, transports, beat, net } = frame;
+    const { attachment, id, limits } = frame;
     live.name = attachment;
     live.head = id;
     this.position = id;
     if (isAmount(limits?.frame)) this.outbox.restrict(limits.frame);
     if (isAmount(limits?.wait)) this.#most = Math.min(limits.wait, defaultWait);
     live.view.welcome(frame);
-    this.#welcomed(live, beat, transports, net);
+    this.#welcomed(live, frame);
+    const { kept } = this.#options.net.token;
+    if (live.token !== kept) this.#offer(live, kept);
   }
 
-  #welcomed(live: Live, beat?: unknown, offered?: unknown, net?: unknown): void {
+  #welcomed(live: Live, { beat, transports: offered, net, expires_in }: Partial<Welcome>): void {
     const known = typeof net === 'string' ? { net, remembered: this.#options.memory.recall(net) } : {};
+    const { kept } = this.#options.net.token;
     const interval = typeof beat === 'number' && beat >= leastBeat && beat <= longest ? beat : defaultBeat;
     this.#dispatch({
       type: 'welcome',
       attempt: live.id,
       beat: live.transport === 'poll' ? pollBeat(live) : interval,
-      ...(Array.isArray(offered) && { offered: offered as Transport[] }),
+      ...(Array.isArray(offered) && { offered }),
       ...known,
+      // Of a constant, or of a cookie, nothing is to be done about it.
+      expires: kept !== undefined && live.token === kept ? expires_in : undefined,
     });
     live.uplink.welcomed();
   }
@@ -408,8 +463,10 @@ export class Session {
     const first = this.link.attempts.find((a) => a.id === live.id)?.stage === 'opening';
     // Only a session's first poll is welcomed by a frame: any other whole answer is as good.
     if (!frames.some((f) => f.op === 'welcome')) {
+      // What is refused must not be taken to be served.
+      for (const frame of frames) if (frame.op === 'unsubscribed') this.#frame(live, frame);
       live.view.welcome();
-      if (first) this.#welcomed(live);
+      if (first) this.#welcomed(live, {});
     }
     for (const frame of frames) if (current()) this.#frame(live, frame);
     if (!current()) return;

@@ -1,3 +1,4 @@
+import { demand, granted, renew, renewed } from './grant.ts';
 import { forget, learn, plan, recall } from './lesson.ts';
 import { type Attempt, climbable, deadline, due, type End, heldAt, type Link, mainOf, replaced, unknown } from './link.ts';
 import { ended, give, strike, struck } from './loss.ts';
@@ -38,14 +39,22 @@ function happen(m: Move, event: Event, a: Attempt): void {
       drop(m, () => true);
       m.phase = 'idle';
       return;
+    case 'refresh':
     case 'reconnect':
       if (m.phase === 'idle') return;
+      m.wasted = m.reported = [];
+      m.denied = false;
+      if (event.type === 'refresh' && mainOf(m)) return renew(m);
       drop(m, () => true);
-      m.rungs = unknown();
+      if (event.type === 'reconnect') m.rungs = unknown();
       m.suspects = [];
-      m.reason = 'reconnect';
+      m.reason = event.type;
       m.spare = 0;
       return race(m);
+    case 'renewed':
+      return renewed(m, event.expires, event.error);
+    case 'stale':
+      return demand(m);
     case 'online':
     case 'visible':
       return nudge(m, event.type === 'online');
@@ -78,7 +87,7 @@ function nudge(m: Move, online: boolean): void {
   const { calm } = m.policy;
   const since = m.now - m.tried;
   const main = mainOf(m);
-  if (since < calm || m.spare > m.now || m.phase === 'idle') return;
+  if (since < calm || m.spare > m.now || m.phase === 'idle' || m.phase === 'refused') return;
   if (online) forget(m);
   if (!main) {
     if (m.phase === 'open' && !online) return;
@@ -95,7 +104,9 @@ function nudge(m: Move, online: boolean): void {
   climb(m);
 }
 
-function welcome(m: Move, a: Attempt, { beat, offered, net, remembered }: Welcomed): void {
+function welcome(m: Move, a: Attempt, { beat, offered, net, remembered, expires }: Welcomed): void {
+  m.denied = false;
+  granted(m, expires);
   if (a.stage !== 'opening') return;
   m.trip = Math.min(m.trip || slowest, (m.now - a.began) / 2);
   m.offered = offered ?? m.offered;
@@ -180,6 +191,7 @@ function tick(m: Move, heard: Readonly<Record<number, number>>, told: Readonly<R
     a.told = Math.max(a.told, told[a.id] ?? 0);
   }
   for (const a of m.attempts) if (m.attempts.includes(a) && m.now >= due(m, a)) overdue(m, a, m.now - at > m.policy.frozen);
+  if (m.now >= m.renewal && mainOf(m)) renew(m);
   begin(m);
   climb(m);
 }

@@ -50,16 +50,15 @@ export function shelf(stored: Stored<string[]>): Shelf {
   return {
     load() {
       const texts = stored.load();
-      return Array.isArray(texts) ? texts.filter((text) => typeof text === 'string' && isObject(text)) : [];
+      return Array.isArray(texts) ? texts.filter(isCommand) : [];
     },
     save: (texts) => stored.save(texts.length > 0 ? [...texts] : undefined),
   };
 }
 
-function isObject(text: string): boolean {
+function isCommand(text: string): boolean {
   try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && 'op' in value;
+    return 'op' in (JSON.parse(text) as object);
   } catch {
     return false;
   }

@@ -1,7 +1,7 @@
-import { endOf, tokenOf, type Attachment, type Context } from './attachment.ts';
+import { endOf, type Attachment, type Context } from './attachment.ts';
 import { poster } from './commands.ts';
 import { parseFrame } from './frame.ts';
-import { LineParser } from './ndjson.ts';
+import { Lines } from './lines.ts';
 import { chunks, request, Watchdog } from './net.ts';
 import { EventStreamParser } from './sse.ts';
 
@@ -10,25 +10,24 @@ import { EventStreamParser } from './sse.ts';
  * body, nor show a status, nor be told from where to resume.
  */
 export function stream(context: Context, kind: 'sse' | 'stream'): Attachment {
-  const { net, sink, hello } = context;
+  const { net, sink } = context;
   const up = poster(context);
   const watchdog = new Watchdog(net.clock);
   let over = false;
   let welcomed = false;
 
   const run = async (): Promise<void> => {
-    const token = await tokenOf(net);
+    const token = await context.token();
     if (over) return;
     const accept = kind === 'sse' ? 'text/event-stream' : 'application/x-ndjson';
-    const body = JSON.stringify({ ...hello(), ...token });
-    const response = await request(net, { method: 'POST', path: 'v1/attach', accept, body }, watchdog);
-    const events = new EventStreamParser();
-    const lines = new LineParser();
+    const body = JSON.stringify({ ...context.hello(), ...token });
+    const response = await request(net, { path: 'v1/attach', accept, body }, watchdog);
+    const parser = kind === 'sse' ? new EventStreamParser() : new Lines();
     await chunks(response, watchdog, (part) => {
       if (over) return;
       if (part !== '') sink.heard();
-      const texts = kind === 'sse' ? events.push(part).map((e) => e.data) : lines.push(part);
-      for (const each of texts) {
+      for (const each of parser.push(part)) {
+        if (each.trim() === '') continue;
         const frame = parseFrame(each);
         welcomed ||= frame?.op === 'welcome';
         if (frame && !over) sink.frame(frame);
@@ -45,7 +44,7 @@ export function stream(context: Context, kind: 'sse' | 'stream'): Attachment {
   const close = async (bye: boolean): Promise<void> => {
     if (over) return;
     over = true;
-    watchdog.abort(undefined);
+    watchdog.abort();
     await up.close(bye);
   };
 
@@ -54,5 +53,5 @@ export function stream(context: Context, kind: 'sse' | 'stream'): Attachment {
     (error: unknown) => end(endOf(error, welcomed)),
   );
 
-  return { duplex: false, lasting: true, room: up.room, send: up.send, changed: () => {}, ask: up.ask, close };
+  return { duplex: false, lasting: true, room: up.room, send: up.send, changed: () => {}, auth: up.auth, ask: up.ask, close };
 }

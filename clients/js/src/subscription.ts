@@ -6,6 +6,8 @@ import type { Ledger, Sub } from './ledger.ts';
 export interface Subscription extends Disposable {
   /** Settles when the server serves it: nothing published from then on is missed. Rejects if it never will be. */
   readonly ready: Promise<void>;
+  /** Settles when it ends. Rejects if the server ended it, or will not serve it. */
+  readonly ended: Promise<void>;
   /** After the last message that was handed over: start here to go on. Null until its start is known. */
   readonly cursor: string | null;
   unsubscribe(): void;
@@ -25,10 +27,12 @@ abstract class Base implements Sub, Subscription {
   readonly pattern: string;
   readonly start: Start;
   readonly ready: Promise<void>;
+  readonly ended: Promise<void>;
   at: string | null;
   parked = false;
   protected readonly host: Host;
   #settle!: (error?: FairleadError) => void;
+  #finish!: (error?: FairleadError) => void;
   readonly #signal: AbortSignal | undefined;
   readonly #abort = (): void => this.unsubscribe();
 
@@ -37,11 +41,14 @@ abstract class Base implements Sub, Subscription {
     this.start = start;
     this.at = start.after ?? null;
     this.host = host;
-    this.ready = new Promise((resolve, reject) => {
-      this.#settle = (error) => (error ? reject(error) : resolve());
-    });
-    // Nobody has to look at it.
-    this.ready.catch(() => {});
+    const promise = (take: (settle: (error?: FairleadError) => void) => void): Promise<void> => {
+      const made = new Promise<void>((resolve, reject) => take((error) => (error ? reject(error) : resolve())));
+      // Nobody has to look at it.
+      made.catch(() => {});
+      return made;
+    };
+    this.ready = promise((settle) => (this.#settle = settle));
+    this.ended = promise((settle) => (this.#finish = settle));
     this.#signal = signal;
     if (signal?.aborted) queueMicrotask(this.#abort);
     else signal?.addEventListener('abort', this.#abort, { once: true });
@@ -54,8 +61,10 @@ abstract class Base implements Sub, Subscription {
   abstract deliver(message: Message): void;
 
   fail(error: FairleadError): void {
+    const closed = error.code === 'closed';
     this.#settle(error);
-    if (error.code !== 'closed') this.host.report(error);
+    this.#finish(closed ? undefined : error);
+    if (!closed) this.host.report(error);
   }
 
   served(): void {
@@ -66,6 +75,7 @@ abstract class Base implements Sub, Subscription {
     this.#signal?.removeEventListener('abort', this.#abort);
     this.host.ledger.remove(this);
     this.#settle(closedError(`the subscription to ${this.pattern}`));
+    this.#finish();
   }
 
   [Symbol.dispose](): void {

@@ -1,6 +1,6 @@
 import type { Attachment } from './attachment.ts';
 import type { Clock } from './clock.ts';
-import { FairleadError, isPassing } from './error.ts';
+import { FairleadError, isPassing, isToken } from './error.ts';
 import type { Reply } from './frame.ts';
 import type { Outbox } from './outbox.ts';
 import type { Pace } from './pace.ts';
@@ -24,6 +24,8 @@ export interface UplinkOptions {
   outbox: Outbox;
   nextCid(): number;
   report(error: FairleadError): void;
+  /** A command was refused because of the token: granted() is to be called when there is another. */
+  stale(): void;
   /** The attachment does not answer: `lost` for so long that it counts as dead. */
   silent(reason: string, lost: boolean): void;
 }
@@ -31,6 +33,7 @@ export interface UplinkOptions {
 /** Moves commands to one attachment, and again when they may not have arrived: its view's, and the outbox's while it is the carrier. */
 export class Uplink {
   #welcomed = false;
+  #stale = false; // until there is another token
   #carries = false;
   #over = false;
   #scheduled = false;
@@ -59,6 +62,12 @@ export class Uplink {
     this.schedule();
   }
 
+  /** The server has another token. */
+  granted(): void {
+    this.#stale = false;
+    this.schedule();
+  }
+
   close(): void {
     this.#over = true;
     this.#cancelHold();
@@ -84,14 +93,18 @@ export class Uplink {
 
   reply(reply: Reply): void {
     const { view, outbox, pace } = this.#options;
-    if (view.reply(reply)) {
-      if (reply.error && isPassing(reply.error.code)) pace.back(true);
-    } else {
-      const outcome = outbox.reply(reply);
-      if (outcome === 'retry') pace.back(true);
-      if (outcome === 'settled') pace.settled();
-    }
+    const code = reply.error?.code ?? '';
+    const outcome = view.reply(reply) ? isPassing(code) && 'retry' : outbox.reply(reply);
+    if (outcome === 'retry' && !this.#refused(code)) pace.back(true);
+    if (outcome === 'settled') pace.settled();
     this.answered();
+  }
+
+  /** Whether it is because of the token that something was. */
+  #refused(code: string): boolean {
+    if (!isToken(code)) return false;
+    if (!this.#stale) this.#options.stale();
+    return (this.#stale = true);
   }
 
   sent(): void {
@@ -104,7 +117,7 @@ export class Uplink {
     const { view, outbox, pace, report } = this.#options;
     view.unasked();
     if (this.#carries) outbox.lost();
-    if (!smaller) {
+    if (!this.#refused(error.code) && !smaller) {
       if (pace.failures === worrying - 1) report(error);
       pace.back(error.retryAfter !== undefined, error.retryAfter);
     }
@@ -116,6 +129,7 @@ export class Uplink {
     const { attachment, clock, pace, view, outbox, nextCid } = this.#options;
     if (this.#over || !this.#welcomed) return;
     if (!attachment.lasting && view.changed) attachment.changed();
+    if (this.#stale) return;
     this.#cancelHold();
     if (pace.wait > 0) {
       this.#cancelHold = clock.after(pace.wait, () => this.#pump());

@@ -54,22 +54,27 @@ export class View implements Watcher {
   }
 
   /**
-   * What the next poll asks for; `fresh` ones are to be answered at once. Each poll is an attachment of its own: those whose
+   * What the next poll asks for, and whether that is all; `fresh` ones are to be answered at once. Each poll is an attachment of its own: those whose
    * start is not known yet come first and alone, so that nothing that others get moves them past their own start.
    */
-  poll(): { channels: Record<string, Start>; fresh: boolean } {
+  poll(): { channels: Record<string, Start>; fresh: boolean; all: boolean } {
     this.#live.clear();
     this.#asked.clear();
     const active = this.#ledger.active();
     const fresh = disjoint(active.filter((s) => s.at === null), []);
     // The polls after this one bring the rest.
     this.#changed = false;
-    return { channels: this.#ask(fresh.length > 0 ? fresh : active), fresh: fresh.length > 0 };
+    const asked = fresh.length > 0 ? fresh : active;
+    return { channels: this.#ask(asked), fresh: fresh.length > 0, all: asked.length === active.length };
   }
 
   /** What hello() or poll() asked for is served from here on. Without a frame, the first message or position is the start. */
   welcome(frame?: Welcome): void {
-    for (const sub of this.#hello) this.#serve(sub, frame && (frame.channels?.[sub.pattern]?.after ?? frame.id));
+    for (const sub of this.#hello) {
+      const started = frame?.channels?.[sub.pattern];
+      // What the server does not name it does not serve: `unsubscribed` follows.
+      if (started || !frame) this.#serve(sub, started?.after);
+    }
     this.#hello = [];
   }
 
@@ -140,6 +145,16 @@ export class View implements Watcher {
     const ask = this.#asking.get(pattern);
     this.#asking.delete(pattern);
     for (const sub of ask?.subs ?? []) this.#serve(sub, after);
+  }
+
+  /** The server serves the pattern no more, or not at all. */
+  unsubscribed(pattern: string, error: FairleadError): void {
+    this.#served.delete(pattern);
+    for (const sub of this.#ledger.active()) {
+      if (sub.pattern !== pattern || this.#idle(sub)) continue;
+      this.#ledger.remove(sub);
+      sub.fail(error);
+    }
   }
 
   /** Gives a message to those that have not had it. True if there was any. Throws when it is of another log. */
@@ -235,6 +250,6 @@ export class View implements Watcher {
   }
 }
 
-function command(cid: number, fields: object): Command {
+export function command(cid: number, fields: object): Command {
   return { cid, text: JSON.stringify({ ...fields, cid }) };
 }

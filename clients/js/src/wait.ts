@@ -1,3 +1,4 @@
+import type { FairleadError } from './error.ts';
 import { type End, ladder } from './link.ts';
 import { heed, type Move, rung, tell } from './move.ts';
 
@@ -23,6 +24,13 @@ export function away(m: Move, end: End): void {
   wait(m);
 }
 
+/** Tells the application, once. */
+export function report(m: Move, error: FairleadError): void {
+  if (m.reported.includes(error.code)) return;
+  m.effects.push({ type: 'error', event: error });
+  m.reported = [...m.reported, error.code];
+}
+
 /** `most`: instead of what the failures make it. */
 export function wait(m: Move, most?: number): void {
   const { base, cap, soon, brief } = m.policy;
@@ -32,10 +40,7 @@ export function wait(m: Move, most?: number): void {
   // Clients that were all told the same time must not all come back at the same time.
   const retryIn = m.random * ceiling + asked * (1 + m.random / 10);
   if (most === undefined && !(early && m.offline)) m.failures++;
-  if (m.trouble && !m.reported.includes(m.trouble.code)) {
-    m.effects.push({ type: 'error', event: m.trouble });
-    m.reported = [...m.reported, m.trouble.code];
-  }
+  if (m.trouble) report(m, m.trouble);
   m.trouble = undefined;
   m.phase = 'waiting';
   m.until = m.now + retryIn;

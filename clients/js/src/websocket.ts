@@ -1,4 +1,4 @@
-import { endOf, tokenOf, type Attachment, type Context } from './attachment.ts';
+import { endOf, type Attachment, type Context } from './attachment.ts';
 import { FairleadError } from './error.ts';
 import { parseFrame } from './frame.ts';
 import type { End } from './link.ts';
@@ -11,8 +11,11 @@ const window = 100;
 /** Closes of a server that is well, and only wants us elsewhere or later (PROTOCOL.md section 2.3 and 3.1). */
 const passingCodes = new Set([1001, 1011, 1012, 1013, 4408, 4429]);
 
+/** Those that tell of the token. */
+const refusals: Readonly<Record<number, string>> = { 4401: 'unauthorized', 4403: 'forbidden', 4419: 'expired' };
+
 /** A WebSocket attachment, PROTOCOL.md section 3.1. */
-export function webSocket({ net, sink, hello }: Context): Attachment {
+export function webSocket({ net, sink, hello, token: ask }: Context): Attachment {
   let socket: WebSocket | undefined;
   let over = false;
   let welcomed = false;
@@ -24,7 +27,7 @@ export function webSocket({ net, sink, hello }: Context): Attachment {
   };
 
   const open = async (): Promise<void> => {
-    const token = await tokenOf(net);
+    const token = await ask();
     if (over || !net.WebSocket) return;
     const url = new URL('v1/attach', net.base);
     url.protocol = url.protocol.replace('http', 'ws');
@@ -49,13 +52,17 @@ export function webSocket({ net, sink, hello }: Context): Attachment {
     ws.onclose = ({ code, reason }: CloseEvent) => end(closed(code, reason, welcomed));
   };
 
+  /** In another state what is sent is lost, and the close that follows says so. */
+  const send = (text: string): void => {
+    if (socket?.readyState === 1) socket.send(text);
+  };
+
   const close = async (bye: boolean): Promise<void> => {
     if (over) return;
     over = true;
-    if (!socket) return;
-    if (bye && socket.readyState === 1) socket.send('{"op":"bye"}');
+    if (bye) send('{"op":"bye"}');
     // On a dead path the closing handshake takes long: nobody waits for it.
-    socket.close(1000);
+    socket?.close(1000);
   };
 
   open().catch((error: unknown) => {
@@ -68,14 +75,10 @@ export function webSocket({ net, sink, hello }: Context): Attachment {
     duplex: true,
     lasting: true,
     room: () => window,
-    send: (commands) => {
-      // In another state what is sent is lost, and the close that follows says so.
-      if (socket?.readyState === 1) for (const { text } of commands) socket.send(text);
-    },
+    send: (commands) => commands.forEach(({ text }) => send(text)),
     changed: () => {},
-    ask: () => {
-      if (socket?.readyState === 1) socket.send('{"op":"beat"}');
-    },
+    auth: ({ text }) => send(text),
+    ask: () => send('{"op":"beat"}'),
     close,
   };
 }
@@ -83,6 +86,6 @@ export function webSocket({ net, sink, hello }: Context): Attachment {
 function closed(code: number, reason: string, welcomed: boolean): End {
   const text = `closed with ${code}${reason && `: ${reason}`}`;
   if (passingCodes.has(code)) return { kind: 'server', reason: text };
-  if (code >= 4400 && code < 4500) return { kind: 'server', reason: text, error: new FairleadError('bad_request', `the server closed the WebSocket: ${text}`) };
+  if (code >= 4400 && code < 4500) return { kind: 'server', reason: text, error: new FairleadError(refusals[code] ?? 'bad_request', `the server closed the WebSocket: ${text}`) };
   return { kind: welcomed ? 'dropped' : 'refused', reason: text };
 }

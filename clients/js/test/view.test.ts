@@ -364,12 +364,12 @@ describe('polls', () => {
     bench.add('a.*', { after: 'a-7' });
     const fresh = bench.add('a.b', { last: 2 });
     const view = new View(bench.ledger);
-    assert.deepEqual(view.poll(), { channels: { 'a.b': { last: 2 } }, fresh: true });
+    assert.deepEqual(view.poll(), { channels: { 'a.b': { last: 2 } }, fresh: true, all: false });
     view.welcome();
     view.message(message('a-9', 'a.b'));
     view.beat('a-30');
     assert.deepEqual([fresh.got, fresh.at], [['a-9'], 'a-30']);
-    assert.deepEqual(view.poll(), { channels: { 'a.*': { after: 'a-7' }, 'a.b': { after: 'a-7' } }, fresh: false });
+    assert.deepEqual(view.poll(), { channels: { 'a.*': { after: 'a-7' }, 'a.b': { after: 'a-7' } }, fresh: false, all: true });
     assert.equal(view.changed, false);
     bench.add('d');
     assert.equal(view.changed, true);
@@ -401,8 +401,8 @@ describe('polls', () => {
       view.beat('a-5');
     }
     assert.deepEqual(asked, [
-      { channels: { c: { last: 2 } }, fresh: true }, { channels: { c: { last: 3 } }, fresh: true }, { channels: { '*': {} }, fresh: true },
-      { channels: { c: { after: 'a-5' }, '*': { after: 'a-5' } }, fresh: false },
+      { channels: { c: { last: 2 } }, fresh: true, all: false }, { channels: { c: { last: 3 } }, fresh: true, all: false },
+      { channels: { '*': {} }, fresh: true, all: false }, { channels: { c: { after: 'a-5' }, '*': { after: 'a-5' } }, fresh: false, all: true },
     ]);
   });
 });

@@ -62,7 +62,7 @@ export class Leader {
         for (const command of up.commands) this.#publish(guest, command);
         return;
       case 'nudge':
-        return up.why === 'reconnect' ? this.#shared.session.reconnect() : this.#shared.session.retry(up.why);
+        return up.why === 'reconnect' || up.why === 'refresh' ? this.#shared.session.renew(up.why) : this.#shared.session.retry(up.why);
     }
   }
 

@@ -40,7 +40,7 @@ export interface Shown {
 }
 
 /** Why the leader is to try again. */
-export type Why = 'reconnect' | 'online' | 'visible';
+export type Why = 'reconnect' | 'refresh' | 'online' | 'visible';
 
 /** What the leader serves, and up to which key it had been asked then. */
 export interface Served {

@@ -131,7 +131,7 @@ describe('backoff', () => {
 
   test('an error of the server needs no ping, a server that says nothing of it does', () => {
     const b = started({ ladder: ['poll'] });
-    b.fail('poll', 'server', { error: new FairleadError('forbidden', 'no') });
+    b.fail('poll', 'server', { error: new FairleadError('bad_request', 'no') });
     assert.equal(b.link.phase, 'waiting');
     const c = started({ ladder: ['poll'] });
     c.fail('poll', 'server');

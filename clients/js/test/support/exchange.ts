@@ -1,4 +1,5 @@
 import type { Body } from './cluster.ts';
+import { statuses, type Refusal } from './issuer.ts';
 import type { Page } from './page.ts';
 import type { Kind } from './weather.ts';
 import type { World } from './world.ts';
@@ -55,28 +56,38 @@ export class Exchange {
     const world = this.#world;
     const { cluster, clock } = world;
     const connection = this.#connection;
-    const json = (value: object): void => {
+    const json = (value: object | Refusal): void => {
       // The answer may be lost though the request was carried out.
       if (!world.connections.has(connection)) return;
       if (world.dice(world.weather[this.#kind].loss)) return world.cut(connection, world.dice(0.6));
+      if ('code' in value) return this.#problem(value);
       this.#answer('basic', 200, { 'content-type': 'application/json' }, JSON.stringify(value));
     };
     if (this.#kind === 'ping') json({ id: cluster.log.id, time: clock.wall() });
     else if (this.#kind === 'commands') json(cluster.commands(this.#body));
-    else if (this.#kind === 'poll') connection.gone = cluster.poll(this.#body, json);
-    else this.#stream(this.#kind === 'sse');
+    else if (this.#kind === 'poll') {
+      const over = cluster.poll(this.#body, json);
+      if ('code' in over) json(over);
+      else connection.gone = over;
+    } else this.#stream(this.#kind === 'sse');
   }
 
   #stream(sse: boolean): void {
     const { cluster } = this.#world;
     const connection = this.#connection;
+    const refused = cluster.admit(this.#body);
+    if ('code' in refused) return this.#problem(refused);
     this.#head('basic', 200, { 'content-type': sse ? 'text/event-stream' : 'application/x-ndjson' });
     this.#push(sse ? `retry: 1000\n\n:${' '.repeat(2_046)}\n\n` : `${' '.repeat(2_047)}\n`);
     const id = cluster.attach(connection.node as string, this.#body, {
       send: (frame) => this.#push(sse ? `data: ${JSON.stringify(frame)}\r\n\r\n` : `${JSON.stringify(frame)}\n`),
       end: () => connection.down.send(0, () => this.#page.turn(this.#done), true),
     });
-    connection.gone = () => cluster.gone(id);
+    connection.gone = () => cluster.gone(id as string);
+  }
+
+  #problem({ code, message }: Refusal): void {
+    this.#answer('basic', statuses[code], { 'content-type': 'application/problem+json' }, JSON.stringify({ code, detail: message }));
   }
 
   #answer(type: ResponseType, status: number, headers: Record<string, string>, body: string): void {

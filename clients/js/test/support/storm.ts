@@ -186,7 +186,7 @@ export class World {
     if (kind === 'swallow') return;
     if (kind === 'portal') return this.#then(live, delay, () => this.end(live, { kind: 'blocked', reason: 'portal', error: new FairleadError('bad_answer', `${Math.floor(delay)}`) }));
     if (kind === 'busy') {
-      const error = delay > 100 ? new FairleadError('forbidden', 'no') : undefined;
+      const error = delay > 100 ? new FairleadError('bad_request', 'no') : undefined;
       return this.#then(live, delay, () => this.end(live, { kind: 'server', reason: 'busy', retryAfter: after, ...(error && { error }) }));
     }
     this.#then(live, delay, () => {

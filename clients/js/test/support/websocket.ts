@@ -1,4 +1,5 @@
 import type { Body } from './cluster.ts';
+import { closes } from './issuer.ts';
 import type { Page } from './page.ts';
 import type { World } from './world.ts';
 
@@ -39,14 +40,20 @@ export function socketOf(world: World, page: Page): typeof WebSocket {
     #attach(hello: Body): void {
       const connection = this.#connection;
       const id = world.cluster.attach(connection.node as string, hello, {
-        send: (frame) => {
-          const data = JSON.stringify(frame);
-          world.push(connection, data.length, (_, to) => to === data.length && this.readyState === 1 && this.onmessage?.({ data }));
-        },
+        send: (frame) => this.#send(frame),
         end: (code) => connection.down.send(0, () => page.turn(() => this.#closed(code)), true),
       });
+      if (typeof id !== 'string') {
+        this.#send({ op: 'error', ...id });
+        return connection.down.send(0, () => page.turn(() => this.#closed(closes[id.code])), true);
+      }
       this.#id = id;
       connection.gone = () => world.cluster.gone(id);
+    }
+
+    #send(frame: object): void {
+      const data = JSON.stringify(frame);
+      world.push(this.#connection, data.length, (_, to) => to === data.length && this.readyState === 1 && this.onmessage?.({ data }));
     }
 
     #opened(): void {

@@ -39,7 +39,7 @@ func (c *Client) call(r *http.Request, result any) error {
 	if err != nil {
 		return err
 	}
-	return t.blame(c.callWith(t, r, result))
+	return c.blame(t, c.callWith(t, r, result))
 }
 
 // callWith is call with that token, nil for none.

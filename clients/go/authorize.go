@@ -81,7 +81,6 @@ func (s *Subscription) unsubscribed(a *attachment, pattern string, why *protocol
 	if a.token != s.token {
 		return errStale // another token may allow it
 	}
-	a.fruit = true
 	delete(s.places, pattern)
 	s.events = append(s.events, &Unsubscribed{Channel: pattern, Err: why})
 	if len(s.places) == 0 {
@@ -104,25 +103,10 @@ func (s *Subscription) untilToken(a *attachment) time.Duration {
 	}
 }
 
-// left is what is left of a token's life that was told of when the poll began; 0 stays 0.
-func (a *attachment) left(life time.Duration) time.Duration {
-	if a.transport != protocol.Poll || life == 0 {
-		return life
-	}
-	return max(1, life-time.Since(a.asked))
-}
-
 // id is the token's number; 0 for none.
 func (t *token) id() int {
 	if t == nil {
 		return 0
 	}
 	return t.number
-}
-
-// take notes that the server took the token.
-func (t *token) take() {
-	if t != nil {
-		t.taken.Store(true)
-	}
 }

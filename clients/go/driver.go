@@ -195,8 +195,8 @@ func (s *Subscription) welcome(a *attachment, w *protocol.Welcome) error {
 	if err := s.whole(a, welcomed{offered: w.Transports, recalled: s.client.memory.recall(w.Net, time.Now())}); err != nil {
 		return err
 	}
-	a.token.take()
-	s.happened(granted{attempt: a.number, token: a.token.id(), life: a.left(milliseconds(w.ExpiresIn))})
+	s.client.tokens.taken.Store(true)
+	s.happened(granted{attempt: a.number, token: a.token.id(), life: milliseconds(w.ExpiresIn)})
 	return nil
 }
 

@@ -16,6 +16,7 @@ type issuer struct {
 	fixed  bool          // there is one, and will be no other
 	stuck  bool          // it is always the same one
 	lost   bool          // auth is not answered
+	says   protocol.Code // to auth; empty: what is true
 	denies protocol.Code // the server takes no token any more; empty: it does
 
 	given map[int]time.Time // when, by number
@@ -138,6 +139,9 @@ func (w *world) authorize(e show) {
 		case !w.alive[e.attempt] || i.lost:
 		case w.cut || w.down:
 			w.feed(ungranted{attempt: e.attempt, token: e.token, verdict: away, err: errDial})
+		case i.says != "":
+			err = &protocol.Error{Code: i.says}
+			w.feed(ungranted{attempt: e.attempt, token: e.token, verdict: judge(err, false), err: err})
 		case err != nil:
 			w.feed(ungranted{attempt: e.attempt, token: e.token, verdict: judge(err, false), err: err})
 		default:

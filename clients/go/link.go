@@ -178,7 +178,7 @@ func (t *turn) happen(e any) {
 	case started:
 		t.recall(e.recalled)
 		if t.barred() {
-			t.planToAsk(0)
+			t.askForToken()
 		} else {
 			t.race(t.order())
 		}

@@ -13,7 +13,7 @@ type pass struct {
 	needed  bool      // the client has tokens
 	number  int       // of the one that attempts begin with; 0: there is none yet
 	refused error     // by the server: nothing is begun until there is another; nil: it is good
-	taken   bool      // the server took it, at least once
+	taken   bool      // the server took it, or one before it: one that is refused now was revoked, most likely
 	again   bool      // another was asked for because of `unauthorized`, and none was taken since
 	asking  bool      // for another
 	told    bool      // the one who is being asked knows that the last one was refused
@@ -78,7 +78,7 @@ func (t *turn) renewed(e renewed) {
 		p.hurry = max(p.hurry, 1)
 		t.planToAsk(0)
 	case e.number != p.number:
-		p.number, p.refused, p.taken, p.expires, p.askAt = e.number, nil, false, time.Time{}, time.Time{}
+		p.number, p.refused, p.expires, p.askAt = e.number, nil, time.Time{}, time.Time{}
 		t.authorizeAll()
 		if barred && t.needed() && !t.racing() {
 			t.race(t.order())

@@ -251,3 +251,80 @@ func TestTheLinkKeepsItsPromisesWithTokensInEveryWorld(t *testing.T) {
 		}
 	}
 }
+
+func TestARefusalEndsWhatElseHasThatToken(t *testing.T) {
+	w := newWorld(t, 1, hanging, hanging, hanging).withTokens(issuer{after: time.Second})
+	w.start(recollection{}).run(3 * time.Second)
+	if len(w.link.attempts) != 3 {
+		t.Fatalf("got %+v", w.link.attempts)
+	}
+	w.issuer.bad[1] = protocol.Expired
+	w.end(2, &protocol.Error{Code: protocol.Expired})
+	if len(w.link.attempts) != 0 || len(w.link.plan) != 0 {
+		t.Errorf("still under way: %+v", w.link)
+	}
+	if at := w.link.deadline(&defaults); !at.IsZero() {
+		t.Errorf("something is to happen at %v before there is a token", at.Sub(w.now))
+	}
+	w.run(2 * time.Second)
+	w.want("tried", w.schedule(), "websocket@1000 sse@1250 poll@2250 websocket@4000 sse@4250")
+}
+
+func TestNothingIsClimbedToWithARefusedToken(t *testing.T) {
+	w := newWorld(t, 1, denied, good, good).withTokens(issuer{})
+	w.start(recollection{}).run(29 * time.Second)
+	w.issuer.stuck = true
+	opened := len(w.opened)
+	w.feed(granted{attempt: w.link.serving().number, token: 1, life: time.Second})
+	w.link.pass.refused = &protocol.Error{Code: protocol.Expired} // as a candidate was told
+	w.run(10 * time.Second)
+	if len(w.opened) != opened {
+		t.Error("it was climbed with a token that is no good")
+	}
+}
+
+// TestWhatIsToldOfAnOldTokenIsNotOfTheNewOne has an old token granted while another is asked for, and after.
+func TestWhatIsToldOfAnOldTokenIsNotOfTheNewOne(t *testing.T) {
+	w := newWorld(t, 1, good, good, good).withTokens(issuer{life: 100 * time.Second, after: 5 * time.Second})
+	w.start(recollection{}).run(82 * time.Second)
+	for !w.link.pass.asking {
+		w.run(100 * time.Millisecond)
+	}
+	w.feed(granted{attempt: 99, token: 1, life: time.Second})
+	if !w.link.pass.askAt.IsZero() {
+		t.Error("another is planned to be asked for, though one is")
+	}
+	w.run(6 * time.Second)
+	due := w.link.pass.askAt
+	if w.feed(granted{attempt: 99, token: 1, life: time.Second}); !w.link.pass.askAt.Equal(due) || due.Sub(w.now) < time.Minute {
+		t.Errorf("another is asked for in %v, and not in %v", w.link.pass.askAt.Sub(w.now), due.Sub(w.now))
+	}
+}
+
+func TestWhoTakesNoNextTokenIsLeftForAnother(t *testing.T) {
+	for _, code := range []protocol.Code{protocol.Gone, protocol.Forbidden} { // the attachment has ended; the token is another's
+		w := newWorld(t, 1, good, good, good).withTokens(issuer{life: 100 * time.Second, says: code})
+		w.start(recollection{}).run(87 * time.Second)
+		w.want(string(code), w.told(), "+websocket +websocket") // no gap
+		if a := w.link.serving(); a == nil || a.token != 2 || len(w.issuer.asked) != 2 {
+			t.Errorf("%s: got %+v", code, w.link)
+		}
+	}
+}
+
+func TestTheCallerIsToldWhenATokenIsAskedForNext(t *testing.T) {
+	w := newWorld(t, 1, good, good, good).withTokens(issuer{err: errIssuer})
+	var retries []time.Duration
+	w.notice = func(effect any) {
+		if d, ok := effect.(detached); ok {
+			retries = append(retries, d.retry)
+			if at := w.link.pass.askAt; !at.Equal(w.now.Add(d.retry)) {
+				t.Errorf("told %v, and it is %v", d.retry, at.Sub(w.now))
+			}
+		}
+	}
+	w.start(recollection{}).run(10 * time.Second)
+	if len(retries) < 3 || retries[2] == 0 {
+		t.Errorf("got %v", retries)
+	}
+}

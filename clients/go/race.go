@@ -14,7 +14,7 @@ func (t *turn) race(order []protocol.Transport) {
 	}
 	t.resume, t.answered, t.link.asked, t.hopes = time.Time{}, false, 0, false
 	t.pingAt = time.Time{}
-	if t.serving() == nil {
+	if t.serving() == nil && !t.barred() {
 		t.pingAt = t.now.Add(t.ask)
 	}
 	t.schedule(order, false)

@@ -42,9 +42,8 @@ type refusedKey struct{}
 // A token is one that Options.Token gave; number tells it from those before it.
 // Tokens are passed as pointers, so that whoever prints what holds one does not print it.
 type token struct {
-	number int         // from 1 on
-	text   string      // empty: nothing is sent
-	taken  atomic.Bool // by the server, at least once
+	number int    // from 1 on
+	text   string // empty: nothing is sent
 }
 
 // tokens keeps the latest token of a client. Safe for concurrent use.
@@ -52,6 +51,8 @@ type tokens struct {
 	ask  func(context.Context) (string, error) // nil: the client has none
 	turn chan struct{}                         // holds one: who takes it owns latest, and may ask
 	last *token                                // nil: none yet
+
+	taken atomic.Bool // some were, by the server: one that is refused now was revoked, most likely
 }
 
 func newTokens(ask func(context.Context) (string, error)) *tokens {
@@ -118,18 +119,18 @@ func (e *tokenError) Unwrap() error { return e.err }
 type refusal struct {
 	err     *protocol.Error
 	token   int  // its number
-	revoked bool // it was good before
+	revoked bool // most likely
 }
 
 func (e *refusal) Error() string { return e.err.Error() }
 func (e *refusal) Unwrap() error { return e.err }
 
-// blame makes a refusal of err, if err is about the token.
-func (t *token) blame(err error) error {
+// blame makes a refusal of err, if err is about the token of its request.
+func (c *Client) blame(t *token, err error) error {
 	if t == nil || !isDenial(err) {
 		return err
 	}
-	return &refusal{err: protocol.ErrorFrom(err), token: t.number, revoked: isUnauthorized(err) && t.taken.Load()}
+	return &refusal{err: protocol.ErrorFrom(err), token: t.number, revoked: isUnauthorized(err) && c.tokens.taken.Load()}
 }
 
 // isDenial tells whether err is the server's refusal of a token.
@@ -164,7 +165,7 @@ func (c *Client) do(r *http.Request, t *token) (*http.Response, error) {
 	}
 	response, err := c.http.Do(r)
 	if t != nil && err == nil && response.StatusCode/100 == 2 {
-		t.taken.Store(true)
+		c.tokens.taken.Store(true)
 	}
 	return response, err
 }

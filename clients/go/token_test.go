@@ -178,9 +178,11 @@ func TestAPublishIsRepeatedWithAnotherToken(t *testing.T) {
 			f, c, p := newGuarded(t, Options{}, 0)
 			begun := time.Now()
 			for i := range 5 {
-				if code == protocol.Expired {
+				switch {
+				case i == 0:
+				case code == protocol.Expired:
 					f.guard.expire()
-				} else {
+				default:
 					f.guard.revoke()
 				}
 				if _, err := c.Publish(t.Context(), "chat.1", Text(fmt.Sprint(i))); err != nil {
@@ -246,7 +248,7 @@ func TestAPublishWithoutAGoodTokenFails(t *testing.T) {
 			return g.issue(1), nil
 		}, protocol.Expired, 0, retryWindow},
 		{"an issuer that is away", func(*guard, int) (string, error) { return "", errIssuer }, "", 0, retryWindow},
-		{"something else", func(*guard, int) (string, error) { return "-----BEGIN KEY-----\nxyz", nil }, "", 0, retryWindow},
+		{"something else", func(*guard, int) (string, error) { return "-----BEGIN KEY----- xyz", nil }, "", 0, retryWindow},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -257,6 +259,9 @@ func TestAPublishWithoutAGoodTokenFails(t *testing.T) {
 				e, ok := errors.AsType[*protocol.Error](err)
 				if err == nil || ok != (test.code != "") || ok && e.Code != test.code {
 					t.Errorf("got %v", err)
+				}
+				if f.guard.shows() != "" && test.name == "something else" {
+					t.Error("it was sent")
 				}
 				if strings.Contains(fmt.Sprint(err), "xyz") {
 					t.Errorf("it tells the token: %v", err)
@@ -666,5 +671,19 @@ func TestOriginsAreTheSameWhateverTheirPortsAreWritten(t *testing.T) {
 	parse := func(s string) *url.URL { u, _ := url.Parse(s); return u }
 	if !isFor(parse("https://a"), parse("https://a:443")) || !isFor(parse("http://a:80"), parse("http://a")) || isFor(parse("http://a:443"), parse("https://a:443")) {
 		t.Error("ports are not looked at")
+	}
+}
+
+// An attachment with an old token may be told of less than the new one grants.
+func TestWhatAnOldTokenDoesNotAllowIsAskedForWithTheNewOne(t *testing.T) {
+	_, c, _ := newGuarded(t, Options{}, 0)
+	s, err := c.Subscribe(t.Context(), map[string]protocol.Start{"chat.1": {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := &token{number: 1}
+	s.token = &token{number: 2}
+	if err := s.unsubscribed(&attachment{token: old}, "chat.1", errNotGranted); !errors.Is(err, errStale) || len(s.places) != 1 {
+		t.Errorf("got %v and %+v", err, s.places)
 	}
 }

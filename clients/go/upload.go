@@ -71,7 +71,7 @@ func (c *Client) upload(ctx context.Context, channel string, body io.Reader) (an
 	}
 	// A problem's stored and id say how far it got.
 	err = errors.Join(json.Unmarshal(text, &answer), statusError(response, text))
-	return answer, t.blame(err)
+	return answer, c.blame(t, err)
 }
 
 // send offers the line. It is not taken if the upload has ended, or if ctx is done, whose cause is the error.

@@ -1,8 +1,10 @@
 package fairlead
 
 import (
+	"bytes"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -74,6 +76,25 @@ func TestPingsAreAnsweredAndFragmentsAndBinariesAreNoTrouble(t *testing.T) {
 			t.Errorf("got %+v", pong)
 		}
 	})
+}
+
+// gone is the connection of a server that has said its last.
+type gone struct{ io.Reader }
+
+func (gone) Write([]byte) (int, error) { return 0, net.ErrClosed }
+func (gone) Close() error              { return nil }
+
+func TestACloseIsHeardThoughItCannotBeAnswered(t *testing.T) {
+	for code, want := range map[ws.StatusCode]verdict{4401: rejected, 4419: rejected, 4403: fatal, 4410: blocked, 1000: blocked} {
+		frame, err := ws.CompileFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(code, "why")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newSocketSource(&socket{ReadWriteCloser: gone{bytes.NewReader(frame)}, pulse: func() {}})
+		if _, err = s.next(); judge(err, false) != want || code != 1000 && !strings.Contains(err.Error(), "why") {
+			t.Errorf("%d is %v", code, err)
+		}
+	}
 }
 
 func TestAClosingHandshakeInOrderIsNoError(t *testing.T) {

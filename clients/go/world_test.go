@@ -63,6 +63,7 @@ type world struct {
 	opens    []protocol.Transport
 	story    []string // what the caller is told
 	failure  error
+	notice   func(effect any) // nil: nobody
 	noted    []recollection
 	lastBeat time.Duration
 	issuer   *issuer // nil: there are no tokens
@@ -148,6 +149,9 @@ func (w *world) feed(e any) {
 	var effects []any
 	w.link, effects = step(&defaults, before, moment{w.now, w.dice.Float64()}, e)
 	for _, effect := range effects {
+		if w.notice != nil {
+			w.notice(effect)
+		}
 		w.play(effect, served, e)
 	}
 	w.check()

@@ -148,15 +148,15 @@ func twoGuarded(t *testing.T) (near, far *guarded, url string) {
 // wantLimited checks that an attachment is refused by that limit, as the transport refuses, and that it is counted.
 func (w *world) wantLimited(t protocol.Transport, r request, limit string) {
 	w.t.Helper()
-	before := w.refusals(limit)
+	before := w.timesRefused(limit)
 	w.begin(t, r).wantCode(w.t, limit, protocol.RateLimited)
-	if n := w.refusals(limit); n != before+1 {
+	if n := w.timesRefused(limit); n != before+1 {
 		w.t.Errorf("the refusals by %s went from %v to %v, want one more", limit, before, n)
 	}
 }
 
-// refusals is how many were counted, for who may not ask for metrics.
-func (w *world) refusals(limit string) (n float64) {
+// timesRefused is how many were counted, for who may not ask for metrics.
+func (w *world) timesRefused(limit string) (n float64) {
 	w.t.Helper()
 	families, err := w.g.metrics.registry.Gather()
 	if err != nil {

@@ -191,6 +191,17 @@ func (r *Reader) Len() int {
 	return len(r.follows)
 }
 
+// Names are the names of the subscriptions.
+func (r *Reader) Names() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	names := make([]string, len(r.follows))
+	for i, f := range r.follows {
+		names[i] = f.name
+	}
+	return names
+}
+
 // Close ends all subscriptions, and a Next that waits. It may be called more than once.
 func (r *Reader) Close() {
 	r.mu.Lock()

@@ -27,55 +27,137 @@ func (r *Records) Watch(ctx context.Context, each func(key string, value []byte)
 	if err != nil {
 		return err
 	}
-	w := &watcher{r: r, js: js, each: each}
-	if err := w.begin(ctx); err != nil {
-		return r.failed(err)
-	}
-	if err := w.catchUp(ctx); err != nil {
-		w.end()
-		return r.failed(err)
-	}
-	if !r.b.goes(w.run) {
-		w.end()
+	w := &watcher{r: r, js: js, each: each, caughtUp: make(chan struct{})}
+	background, stop := context.WithCancelCause(r.b.background)
+	ended := make(chan error, 1)
+	watching := r.b.goes(func() {
+		defer stop(nil)
+		ended <- w.run(background)
+	})
+	if !watching {
+		stop(nil)
 		return r.failed(errors.New("the broker is closed"))
 	}
-	return nil
+	select {
+	case <-w.caughtUp:
+		return nil
+	case err = <-ended:
+	case <-ctx.Done():
+		stop(context.Cause(ctx))
+		err = <-ended
+	}
+	return r.failed(err)
 }
 
 // watcher tells of records, from where it stands in their bucket on. It is not
 // one of JetStream's ordered consumers, because those wait silently where the
-// bucket was made anew.
+// bucket was made anew. Its fields are owned by run.
 type watcher struct {
 	r    *Records
 	js   jetstream.JetStream
 	each func(key string, value []byte)
 
+	caughtUp chan struct{} // closed when it told of what was there
+	going    bool          // that is closed
+	down     bool          // an interruption was said
+
 	created time.Time // of the bucket in which after is
 	after   uint64    // it told of everything up to here
 
-	// Between begin and end.
+	// Of this session.
 	consumer jetstream.Consumer
 	messages jetstream.MessagesContext // from it
 	got      uint64                    // how many of them
 	more     bool                      // there was more in the bucket when the last one was sent
-	lost     chan nats.Status          // has something in it when the connection is lost
-	wg       sync.WaitGroup            // of who looks at that
+}
+
+// run tells of what is there and what is put until ctx ends, or until it fails
+// before it has told of what was there. It returns why.
+func (w *watcher) run(ctx context.Context) error {
+	for {
+		err := w.session(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case !w.going:
+			return err
+		case !w.down:
+			w.down = true
+			w.r.b.log.Warn("watching records was interrupted", "records", w.r.name, "error", err)
+		}
+		// Not at once: a bucket on its way out must not be made anew before it has gone.
+		if err := pause(ctx, retryInterval); err != nil {
+			return err
+		}
+	}
+}
+
+// session tells of what is there and what is put until it is interrupted, and returns why.
+func (w *watcher) session(ctx context.Context) error {
+	ctx, end := whileConnected(ctx, w.r.b.following)
+	defer end()
+	err := w.tell(ctx)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+func (w *watcher) tell(ctx context.Context) error {
+	if err := w.begin(ctx); err != nil {
+		return err
+	}
+	defer w.messages.Stop()
+	for w.more {
+		if err := w.catchUp(ctx); err != nil {
+			return err
+		}
+	}
+	w.caughtUpAgain()
+	for {
+		if err := w.next(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (w *watcher) caughtUpAgain() {
+	if !w.going {
+		w.going = true
+		close(w.caughtUp)
+	}
+	if w.down {
+		w.down = false
+		w.r.b.log.Info("watching records goes on", "records", w.r.name)
+	}
+}
+
+// whileConnected is ctx until the connection is lost: what is on its way then
+// does not come any more. end must be called.
+func whileConnected(ctx context.Context, nc *nats.Conn) (_ context.Context, end func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	lost := nc.StatusChanged(nats.RECONNECTING)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for range lost {
+			cancel(nats.ErrDisconnected)
+		}
+	})
+	return ctx, func() {
+		nc.RemoveStatusListener(lost) // closes it
+		wg.Wait()
+		cancel(nil)
+	}
 }
 
 // begin makes a consumer of what is after that.
-func (w *watcher) begin(ctx context.Context) (err error) {
+func (w *watcher) begin(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	if err := w.findPlace(ctx); err != nil {
 		return err
 	}
-	w.lost = w.r.b.following.StatusChanged(nats.RECONNECTING)
-	defer func() {
-		if err != nil {
-			w.r.b.following.RemoveStatusListener(w.lost)
-		}
-	}()
-	w.consumer, err = w.js.CreateConsumer(ctx, w.r.stream(), jetstream.ConsumerConfig{
+	consumer, err := w.js.CreateConsumer(ctx, w.r.stream(), jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       w.after + 1,
 		AckPolicy:         jetstream.AckNonePolicy,
@@ -86,16 +168,9 @@ func (w *watcher) begin(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	w.got, w.more = 0, w.consumer.CachedInfo().NumPending > 0
-	if w.messages, err = w.consumer.Messages(jetstream.PullHeartbeat(watchHeartbeat)); err != nil {
-		return err
-	}
-	w.wg.Go(func() {
-		for range w.lost { // what was on its way then does not come any more
-			w.messages.Stop()
-		}
-	})
-	return nil
+	w.consumer, w.got, w.more = consumer, 0, consumer.CachedInfo().NumPending > 0
+	w.messages, err = consumer.Messages(jetstream.PullHeartbeat(watchHeartbeat))
+	return err
 }
 
 // findPlace goes back to the beginning if the bucket is not the one in which w stands.
@@ -114,25 +189,15 @@ func (w *watcher) findPlace(ctx context.Context) error {
 	return nil
 }
 
-// end undoes begin.
-func (w *watcher) end() {
-	w.messages.Stop()
-	w.r.b.following.RemoveStatusListener(w.lost) // closes it
-	w.wg.Wait()
-}
-
-// catchUp tells of what is there.
+// catchUp tells of the next record that is there, or finds out that there is none any more.
 func (w *watcher) catchUp(ctx context.Context) error {
-	for w.more {
-		err := w.nextWithin(ctx, watchHeartbeat)
-		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			err = w.nothingCame(ctx)
-		}
-		if err != nil {
-			return err
-		}
+	short, cancel := context.WithTimeout(ctx, watchHeartbeat)
+	defer cancel()
+	err := w.next(short)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return w.nothingCame(ctx)
 	}
-	return nil
+	return err
 }
 
 // nothingCame finds out whether what was to come was taken, or has expired, meanwhile.
@@ -143,12 +208,6 @@ func (w *watcher) nothingCame(ctx context.Context) error {
 	}
 	w.more = info.NumPending > 0 || info.Delivered.Consumer != w.got
 	return nil
-}
-
-func (w *watcher) nextWithin(ctx context.Context, d time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	return w.next(ctx)
 }
 
 // next waits for a message, and tells of it if it is a record.
@@ -170,29 +229,4 @@ func (w *watcher) next(ctx context.Context) error {
 		w.each(strings.TrimPrefix(msg.Subject(), w.r.subject("")), msg.Data())
 	}
 	return nil
-}
-
-// run tells of what is put until the broker is closed.
-func (w *watcher) run() {
-	ctx := w.r.b.background
-	log := w.r.b.log.With("records", w.r.name)
-	for {
-		var err error
-		for err == nil {
-			err = w.next(ctx)
-		}
-		w.end()
-		if ctx.Err() != nil {
-			return
-		}
-		log.Warn("watching records was interrupted", "error", err)
-		// Not at once: the bucket may be on its way out, and must not be made anew before it has gone.
-		for err != nil {
-			if pause(ctx, retryInterval) != nil {
-				return
-			}
-			err = w.begin(ctx)
-		}
-		log.Info("watching records goes on")
-	}
 }

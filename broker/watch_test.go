@@ -2,6 +2,8 @@ package broker
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -100,22 +102,101 @@ func TestNothingIsToldAfterClose(t *testing.T) {
 	})
 }
 
-// Close is called while Watch is under way, which then starts nothing.
-func TestAWatchThatIsOvertakenByCloseStartsNothing(t *testing.T) {
+// Close is called while Watch tells of what is there, and waits for that.
+func TestAWatchThatIsOvertakenByCloseEnds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := open(t, Options{})
 		r := records(t, b, "things", RecordsOptions{})
-		put(t, r, "a", "1", 0)
-		told, release := make(chan struct{}), make(chan struct{})
+		for i := range 1000 {
+			put(t, r, fmt.Sprint("k", i), "1", 0)
+		}
+		told, n := make(chan struct{}), 0
 		watched := make(chan error)
 		go func() {
-			watched <- r.Watch(t.Context(), func(string, []byte) { close(told); <-release })
+			watched <- r.Watch(t.Context(), func(string, []byte) {
+				if n++; n == 1 {
+					close(told)
+					<-b.background.Done()
+					time.Sleep(time.Second)
+				}
+			})
 		}()
 		<-told
 		closeBroker(t, b)
-		close(release)
-		refused(t, "watch", <-watched, "things cannot be reached")
+		before := n
+		if err := <-watched; before == 0 || before == 1000 || !errors.Is(err, context.Canceled) {
+			t.Errorf("told of %d, and then %v", before, err)
+		}
+		synctest.Wait()
+		if n != before {
+			t.Errorf("%d were told of after Close", n-before)
+		}
+		if b.goes(func() { t.Error("started after Close") }) {
+			t.Error("something can be started after Close")
+		}
 	})
+}
+
+func TestAWatchThatCannotBeginFailsAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := records(t, open(t, Options{}), "things", RecordsOptions{})
+		r.name = "no name of a stream"
+		refused(t, "watch", r.Watch(t.Context(), func(string, []byte) {}), "cannot be reached")
+	})
+}
+
+// Who asks to watch gives up while it is told of what is there, and is told of nothing more.
+func TestAWatchEndsWithItsContextBeforeItHasCaughtUp(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := records(t, open(t, Options{}), "things", RecordsOptions{})
+		for i := range 1000 {
+			put(t, r, fmt.Sprint("k", i), "1", 0)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		n := 0
+		err := r.Watch(ctx, func(string, []byte) {
+			n++
+			time.Sleep(10 * time.Millisecond)
+		})
+		refused(t, "watch", err, "things cannot be reached")
+		at := n
+		put(t, r, "more", "", 0)
+		time.Sleep(time.Minute)
+		if n != at || n < 90 || n > 110 {
+			t.Errorf("told of %d, and %d later", at, n-at)
+		}
+	})
+}
+
+// The connection breaks just when a watcher begins anew: it does not wait for an answer that cannot come.
+func TestAWatchGivesUpARequestThatWasLost(t *testing.T) {
+	url, js := externalNATS(t)
+	s := newSwallower(t, strings.TrimPrefix(url, "nats://"))
+	b := open(t, Options{URL: "nats://" + s.Addr().String(), Logger: slog.New(slog.DiscardHandler)})
+	r := records(t, b, "revoked", RecordsOptions{})
+	told, _ := watch(t, r)
+	stream, err := js.Stream(t.Context(), r.stream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for consumer := range stream.ConsumerNames(t.Context()).Name() {
+		if err := js.DeleteConsumer(t.Context(), r.stream(), consumer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.swallowing.Store(true)
+	for swallowed := ""; !strings.Contains(swallowed, "stream_info_response"); {
+		swallowed += string(<-s.swallowed)
+	}
+	s.swallowing.Store(false)
+	s.cut()
+	began := time.Now()
+	put(t, records(t, open(t, Options{URL: url}), "revoked", RecordsOptions{}), "a", "1", 0)
+	equal(t, "told", next(t, told, 1), []string{"a=1"})
+	if took := time.Since(began); took > readTimeout/2 {
+		t.Errorf("it took %v", took)
+	}
 }
 
 func TestCloseWaitsForWhoIsTold(t *testing.T) {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -300,5 +301,30 @@ func TestWhoShowsNothingHasTheAnonymousGrant(t *testing.T) {
 			}
 		}
 		w.begin(transport, shown{ticket: "tk_garbage"}.request(transport)).wantCode(t, "no ticket", protocol.Unauthorized)
+	})
+}
+
+// Who may not publish need not send what would not be stored.
+func TestAPublishThatIsNotGrantedIsRefusedBeforeItsBodyIsRead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newGuarded(t, Options{})
+		token := w.token("ann", chat)
+		for _, media := range []string{"text/plain", "application/json", protocol.MediaStream, protocol.MediaSSE} {
+			for channel, code := range map[string]protocol.Code{"news.1": protocol.Forbidden, "chat.1": protocol.Unauthorized} {
+				r := poster(channel, media, "")
+				if code == protocol.Forbidden {
+					r = w.as(token, r)
+				}
+				body, in := io.Pipe() // of which nothing comes
+				r.stream = body
+				began := time.Now()
+				response := w.send(r)
+				if took := time.Since(began); took != 0 {
+					t.Errorf("%s: it took %v", media, took)
+				}
+				answerOf(t, response).wantProblem(t, media, code)
+				_ = in.Close()
+			}
+		}
 	})
 }

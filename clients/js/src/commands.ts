@@ -94,5 +94,5 @@ export function poster({ net, sink, session, attachment }: Context): Poster {
 
 /** Whether the same request would be refused again. */
 function isFinal({ code }: FairleadError): boolean {
-  return !isPassing(code) && !['network', 'bad_answer', 'token', 'gone'].includes(code);
+  return !isPassing(code) && !['network', 'bad_answer', 'gone'].includes(code);
 }

@@ -27,9 +27,9 @@ export function isPassing(code: string): boolean {
   return passing.has(code) || isToken(code);
 }
 
-/** Whether it was the token, and another may be taken. */
+/** Whether it was the token, or that there was none, and another may be taken. */
 export function isToken(code: string | undefined): boolean {
-  return code === 'expired' || code === 'unauthorized';
+  return code === 'expired' || code === 'unauthorized' || code === 'token';
 }
 
 /** The reason of a thing given up by the application, as a promise's rejection. */

@@ -17,17 +17,16 @@ function waste(m: Move): number {
 
 /** The token is good, for so long if the server says so. */
 export function granted(m: Move, expires: number | undefined): void {
-  const { share, ahead, brevity } = m.policy;
+  const { share, ahead, least } = m.policy;
   if (typeof expires !== 'number') return;
   const soon = Math.max(Math.min(share * expires, expires - ahead), expires / 2, 0) * (1 - m.random / 10);
   // One that lives shortly, or is given out after its end, must not keep anybody busy.
-  m.renewal = m.now + (soon < brevity ? Math.max(soon, waste(m)) : soon);
+  m.renewal = m.now + (soon < least ? Math.max(soon, waste(m)) : soon);
 }
 
 /** The application is asked for another token, which what serves is given. */
 export function renew(m: Move): void {
-  // If nobody answers.
-  m.renewal = m.now + m.policy.budget;
+  m.renewal = m.now + m.policy.budget; // again, if nobody answers
   m.effects.push({ type: 'renew' });
 }
 
@@ -48,6 +47,7 @@ export function demand(m: Move): void {
 /** The server does not let us in, and nothing serves. */
 export function refused(m: Move, a: Attempt, end: End, error: FairleadError): void {
   drop(m, () => true);
+  m.offline = false;
   m.reason = `${a.transport}: ${end.reason}`;
   heed(m, end);
   const denied = error.code === 'unauthorized';

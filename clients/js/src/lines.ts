@@ -17,7 +17,7 @@ export class Lines {
     const [first = '', ...more] = chunk.split(/\r\n|\r|\n/);
     const lines = [this.#rest + first, ...more];
     this.#rest = lines.pop() ?? '';
-    if (this.#rest.length > longest) throw new FairleadError('bad_answer', 'a line of the stream is too long');
+    if (this.#rest.length > longest) throw new FairleadError('bad_answer', 'a line is too long');
     return lines;
   }
 }

@@ -20,7 +20,8 @@ export function ended(m: Move, a: Attempt, end: End): void {
   const main = mainOf(m);
   const { error } = end;
   const stale = isToken(error?.code);
-  if (!main && error && (stale || error.code === 'forbidden')) return refused(m, a, end, error);
+  // What was let in and waited for its proof for too long has failed in its own way.
+  if (!main && error && (stale || error.code === 'forbidden') && a.stage !== 'welcomed') return refused(m, a, end, error);
   if (stale) demand(m);
   if (main && !replaced(main)) return missed(m, a, end);
   heed(m, end);

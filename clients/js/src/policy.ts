@@ -51,7 +51,7 @@ export interface Policy {
    * One that is to be renewed sooner than this is of little use. After so many of no use within strikeWindow, the next is asked for
    * after base * 2^(so many) at most, and half of it at least; after the first at once.
    */
-  brevity: number;
+  least: number;
   /** Online and visible events closer than this to the last attempt change nothing. */
   calm: number;
 }
@@ -83,7 +83,7 @@ export const defaults: Policy = {
   span: 30_000,
   share: 0.8,
   ahead: 5_000,
-  brevity: 2_000,
+  least: 2_000,
   calm: 1_000,
 };
 

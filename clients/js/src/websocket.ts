@@ -86,6 +86,6 @@ export function webSocket({ net, sink, hello, token: ask }: Context): Attachment
 function closed(code: number, reason: string, welcomed: boolean): End {
   const text = `closed with ${code}${reason && `: ${reason}`}`;
   if (passingCodes.has(code)) return { kind: 'server', reason: text };
-  if (code >= 4400 && code < 4500) return { kind: 'server', reason: text, error: new FairleadError(refusals[code] ?? 'bad_request', `the server closed the WebSocket: ${text}`) };
+  if (code >= 4400 && code < 4500) return { kind: 'server', reason: text, error: new FairleadError(refusals[code] ?? 'bad_request', `the WebSocket was ${text}`) };
   return { kind: welcomed ? 'dropped' : 'refused', reason: text };
 }

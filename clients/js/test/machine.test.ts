@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { due, mainOf } from '../src/link.ts';
-import { busiest, settle, storm, transports, World } from './support/storm.ts';
+import { busiest, settle, storm, thirstiest, transports, World } from './support/storm.ts';
 
 /*
  * The machine alone in random worlds: no promises, no sockets, no time but the world's. After each step what must always hold
@@ -14,6 +14,7 @@ const first = Number(process.env['SEED'] ?? 1);
 /** The worst of 5,000 seeds, and a margin. Most of it is one transport that hangs, last in line, with nothing beside it. */
 const bounds = {
   attempts: 150, // in a minute of a storm
+  renewals: 40, // in such a minute
   late: 100_000, // from the end of a storm, and of what was forced by it
   refuses: 60_000,
   swallows: 100_000,
@@ -43,6 +44,7 @@ function each(live: (seed: number) => void): void {
 test(`in ${seeds} storms the machine stays sound, and then finds the best transport and stays with it`, () => {
   const late: number[] = [];
   const rates: number[] = [];
+  const renewals: number[] = [];
   let steps = 0;
   each((seed) => {
     const world = new World(seed);
@@ -50,6 +52,8 @@ test(`in ${seeds} storms the machine stays sound, and then finds the best transp
     storm(world);
     rates.push(busiest(world));
     assert.ok(busiest(world) <= bounds.attempts, `${busiest(world)} attempts in a minute`);
+    assert.ok(thirstiest(world) <= bounds.renewals, `${thirstiest(world)} tokens asked for in a minute`);
+    renewals.push(thirstiest(world));
     const best = settle(world);
     const { link, now } = world;
     // What the server asked for, and a silence that nobody can have noticed yet, are not the machine's to hurry.
@@ -67,7 +71,7 @@ test(`in ${seeds} storms the machine stays sound, and then finds the best transp
     world.dispatch({ type: 'close' });
     steps += world.steps;
   });
-  show({ steps, attempts: rates, late });
+  show({ steps, attempts: rates, renewals, late });
 });
 
 /** A world where the ladder is as it will stay, and where the best that works has served for a while. */

@@ -5,13 +5,13 @@ import type { FairleadError } from '../src/error.ts';
 import { VirtualClock } from './support/clock.ts';
 import { dial, quick, still } from './support/dial.ts';
 import { Inbox, next, range } from './support/events.ts';
-import { Gateway } from './support/gateway.ts';
+import { Gateway, problem } from './support/gateway.ts';
 import { Log } from './support/log.ts';
 import { Shelf } from './support/page.ts';
 import { scripted } from './support/socket.ts';
 
 describe('the token function', () => {
-  test('attempts that begin together ask once, and each later one anew', async () => {
+  test('attempts that begin together ask once, and reconnect() asks anew', async () => {
     await using gateway = await Gateway.start();
     let calls = 0;
     let give = (_: string): void => {};
@@ -32,7 +32,7 @@ describe('the token function', () => {
     await client.close();
   });
 
-  test('one that hangs is given up after eight seconds, told once, and asked again', async () => {
+  test('one that hangs is given up after eight seconds, asked again, and told once when it hangs then, too', async () => {
     const clock = new VirtualClock(1);
     let calls = 0;
     const client = connect('http://gateway', {
@@ -40,8 +40,8 @@ describe('the token function', () => {
     });
     const errors: FairleadError[] = [];
     client.on('error', (e) => errors.push(e));
-    await clock.run(7_999);
-    assert.deepEqual([errors.length, calls], [0, 1]);
+    await clock.run(15_999);
+    assert.deepEqual([errors.length, calls], [0, 2]);
     await clock.run(1);
     assert.deepEqual(errors.map((e) => [e.code, (e.cause as Error).message]), [['token', 'it took longer than 8000 ms']]);
     await clock.run(60_000);
@@ -64,6 +64,56 @@ describe('the token function', () => {
     const { rungs } = client.diagnostics();
     assert.deepEqual(Object.values(rungs).map((r) => r.bad), [false, false, false, false]);
     await client.close();
+  });
+});
+
+describe('requests of a client with tokens', () => {
+  test('history shows the token in a header, and once more with another where it is refused; a ping shows none', async () => {
+    await using gateway = await Gateway.start();
+    let calls = 0;
+    await using client = dial(gateway, 'sse', { token: () => `secret-${++calls}` });
+    const shown: (string | undefined)[] = [];
+    let code = '';
+    gateway.intercept = (req, res) => {
+      if (!req.url?.startsWith('/v1/channels/') && !req.url?.startsWith('/v1/ping')) return false;
+      shown.push(req.headers.authorization);
+      if (code === '' || shown.length > 1) return false;
+      problem(res, 401, code);
+      return true;
+    };
+    await client.ping();
+    await client.channel('c').history();
+    assert.deepEqual(shown.splice(0), [undefined, 'Bearer secret-1']);
+    for (code of ['expired', 'unauthorized']) {
+      await client.channel('c').history();
+      assert.deepEqual(shown.splice(0), [`Bearer secret-${calls - 1}`, `Bearer secret-${calls}`]);
+    }
+    assert.equal(calls, 3);
+    assert.ok(gateway.requests.every(({ path }) => !path.includes('secret')));
+  });
+
+  test('history with a constant that is refused rejects at once', async () => {
+    await using gateway = await Gateway.start();
+    await using client = dial(gateway, 'sse', { token: 'secret' });
+    let asked = 0;
+    gateway.intercept = (req, res) => req.url?.startsWith('/v1/channels/') === true && (asked++, problem(res, 401, 'expired'), true);
+    await assert.rejects(client.channel('c').history(), { code: 'expired' });
+    assert.equal(asked, 1);
+  });
+
+  test('cookies go where fetch sends them by itself, or as the application says', async () => {
+    for (const credentials of [undefined, 'include', 'omit'] as const) {
+      const sent: RequestInit[] = [];
+      const fetch = async (_: unknown, init?: RequestInit): Promise<Response> => (sent.push(init ?? {}), Promise.reject(new TypeError('no')));
+      const clock = new VirtualClock(1);
+      const client = connect('http://gateway', { transports: ['sse', 'poll'], fetch, clock, ...(credentials && { credentials }) });
+      await clock.run(1_000);
+      client.channel('c').history().catch(() => {});
+      await clock.run(10);
+      assert.ok(sent.length >= 3);
+      for (const init of sent) assert.equal(init.credentials, credentials);
+      await client.close();
+    }
   });
 });
 

@@ -51,6 +51,20 @@ test('whatever the network does', { concurrency: 2 }, async (t) => {
   await Promise.all(tests);
 });
 
+for (const ladder of ladders) {
+  test(`with tokens that expire, are revoked and come late nothing is lost either: ${ladder}`, async (t) => {
+    const { failed, stories } = await lives({ ladder, tokens: true, first, count: Math.ceil(count / 3) });
+    assert.deepEqual(failed.map((f) => f.seed), []);
+    // After some tokens of no use the next one is asked for up to 30 s later.
+    for (const [what, bound] of Object.entries({ recovery: longest + 30_000, ...storm, tokens: 30 })) {
+      const key = what as 'recovery' | 'attempts' | 'requests' | 'tokens';
+      const [worst] = stories.toSorted((a, b) => b[key] - a[key]);
+      t.diagnostic(`${ladder}: ${what} ${worst?.[key]}, WORLD=${worst?.seed}`);
+      assert.ok(worst && worst[key] <= bound, `WORLD=${worst?.seed}: ${what} ${worst?.[key]}`);
+    }
+  });
+}
+
 // As where a filter takes it for an advertiser's.
 test('where ping is blocked but some transports work, it recovers', async () => {
   const { failed, stories } = await lives({ ladder: ladders[0] ?? [], pings: false, first, count });

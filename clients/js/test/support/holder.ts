@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { inspect } from 'node:util';
 import { connect, type Client, type ConnectOptions } from '../../src/client.ts';
 import type { FairleadError } from '../../src/error.ts';
 import type { Transport } from '../../src/frame.ts';
@@ -8,6 +9,16 @@ import { Page } from './page.ts';
 import { World } from './world.ts';
 
 export const secret = /secret-\d+-\d+/;
+
+/** What is written to the console meanwhile. */
+let written = '';
+for (const method of ['log', 'info', 'warn', 'error', 'debug', 'trace'] as const) {
+  const write = console[method].bind(console);
+  console[method] = (...what: unknown[]) => {
+    written += inspect(what, { depth: 9, showHidden: true });
+    write(...what);
+  };
+}
 
 /** A client with tokens in a world that wants them, where all is well, and what it told of. */
 export class Holder {
@@ -34,7 +45,7 @@ export class Holder {
     this.client.on('error', (error) => this.errors.push(error));
     this.client.on('state', ({ state }) => this.states.push(state));
     for (const type of ['state', 'transport', 'switch', 'offline', 'error', 'gap'] as const) {
-      this.client.on(type, (event) => (this.#told += `${JSON.stringify(event)} ${event instanceof Error ? `${event.stack} ${String(event.cause)}` : ''}\n`));
+      this.client.on(type, (event) => (this.#told += inspect(event, { depth: 9, showHidden: true })));
     }
   }
 
@@ -67,7 +78,9 @@ export class Holder {
   /** Ends it. No secret was told. */
   async close(): Promise<void> {
     assert.doesNotMatch(this.#told, secret);
-    assert.doesNotMatch(JSON.stringify(this.client.diagnostics()), secret);
+    assert.doesNotMatch(inspect(this.client.diagnostics(), { depth: 9, showHidden: true }), secret);
+    assert.doesNotMatch(written, secret);
+    for (const url of this.world.urls) assert.doesNotMatch(url, secret);
     const closed = this.client.close();
     await this.run(10_000);
     await closed;

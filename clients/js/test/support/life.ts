@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { connect, type Client } from '../../src/client.ts';
 import type { FairleadError } from '../../src/error.ts';
 import type { Gap, Start, Transport } from '../../src/frame.ts';
+import { Issuer } from './issuer.ts';
 import { Page, Shelf } from './page.ts';
 import { Watcher } from './watcher.ts';
 import { fine, hopeless, kinds, storm, type Kind } from './weather.ts';
@@ -12,6 +13,8 @@ export interface Setting {
   ladder: readonly Transport[];
   /** False: after the storm GET /v1/ping never answers, as where a filter takes it for an advertiser's. */
   pings?: boolean;
+  /** The server wants tokens, which expire, are revoked, and come late or not at all. */
+  tokens?: boolean;
   settled?: () => Promise<void>;
 }
 
@@ -26,6 +29,8 @@ export interface Story {
   /** The most requests in ten seconds. */
   requests: number;
   switches: number;
+  /** The most tokens that were asked for in a minute, without those that the page was the cause of. */
+  tokens: number;
   /** What happened, for comparing. */
   trace: string;
 }
@@ -56,11 +61,14 @@ export class Life {
   /** Of clients that are no more. */
   #counted = 0;
   /** At each sample: when, attempts so far, those of them that the page may have been the cause of, requests so far. */
-  readonly #samples: [number, number, number, number][] = [];
+  readonly #samples: [number, number, number, number, number][] = [];
+  #asked = 0;
+  #gives: 'well' | 'late' | 'never' | 'fails' | 'stale' = 'well';
+  #last = '';
   #caused = 0;
   #trace = '';
 
-  constructor(seed: number, { ladder, pings = true, settled }: Setting) {
+  constructor(seed: number, { ladder, pings = true, tokens = false, settled }: Setting) {
     const world = (this.world = new World(seed, settled));
     this.#ladder = ladder;
     this.#pings = pings;
@@ -68,6 +76,7 @@ export class Life {
     this.#trims = world.dice(0.3);
     world.cluster.beat = world.pick([5_000, 15_000, 25_000]);
     world.cluster.busy = world.pick([0, 0, 0.3]);
+    if (tokens) world.cluster.issuer = new Issuer(world.clock);
     for (let i = 0; i < 20; i++) world.log.publish(world.pick(channels), i);
     this.#marked = new Watcher(world, 'mark', { after: world.log.id });
     this.#connect();
@@ -85,6 +94,7 @@ export class Life {
     await world.clock.run(0);
     for (let i = 0; i < acts; i++) {
       world.pick(this.#acts)();
+      if (world.cluster.issuer && world.dice(0.3)) world.pick(this.#trouble)();
       await world.clock.run(world.clock.random() * pace);
       this.#sample();
     }
@@ -97,6 +107,32 @@ export class Life {
   }
 
   readonly #publish = (): void => void this.world.log.publish(this.world.pick(channels), this.world.pick([0, 'grün', 'x'.repeat(700)]));
+
+  readonly #token = (): string | Promise<string> => {
+    const { clock, cluster } = this.world;
+    this.#asked++;
+    if (this.#gives === 'never') return new Promise(() => {});
+    if (this.#gives === 'fails') throw new Error('no token');
+    if (this.#gives !== 'stale' || this.#last === '') this.#last = cluster.issuer?.issue() ?? '';
+    const token = this.#last;
+    return this.#gives === 'late' ? new Promise((resolve) => clock.after(clock.random() * 9_000, () => resolve(token))) : token;
+  };
+
+  /** What happens to tokens. */
+  readonly #trouble: readonly (() => void)[] = [
+    () => {
+      const { issuer } = this.world.cluster;
+      if (issuer) issuer.life = this.world.pick([300, 3_000, 12_000, 60_000, 600_000]);
+    },
+    () => (this.#gives = this.world.pick(['well', 'well', 'well', 'late', 'never', 'fails', 'stale'] as const)),
+    () => (this.#gives = 'well'),
+    () => this.world.cluster.revoke(),
+    () => {
+      if (!this.world.dice(0.3)) return;
+      this.#caused += this.#ladder.length;
+      this.#page.turn(() => this.#client.refresh());
+    },
+  ];
 
   readonly #acts: readonly (() => void)[] = [
     this.#publish,
@@ -149,10 +185,16 @@ export class Life {
     const session = world.dice(0.5) ? this.#client?.session : undefined;
     const client = (this.#client = connect('http://gateway', {
       transports: this.#ladder, fetch: world.fetch(page), WebSocket: world.socket(page), clock: page.clock, buffer: 5, storage: this.#shelf,
-      ...(this.#persists && { persist: this.#shelf }), ...(session !== undefined && { session }),
+      ...(world.cluster.issuer && { token: this.#token }), ...(this.#persists && { persist: this.#shelf }), ...(session !== undefined && { session }),
     }));
     client.on('gap', (gap) => this.#gaps.push(gap));
     client.on('switch', () => this.#switches++);
+    // The user logs in again.
+    client.on('state', ({ state }) => {
+      if (state !== 'refused') return;
+      this.#caused += 2 * this.#ladder.length;
+      page.clock.after(2_000 * world.clock.random(), () => client.state === 'refused' && client[world.pick(['refresh', 'reconnect'] as const)]());
+    });
     client.on('state', ({ state }) => (this.#trace += `${Math.round(world.clock.now())} ${state} ${client.transport}\n`));
     client.on('error', (error) => {
       if (error.code === 'internal' || error.code === 'listener') this.#faults.push(error);
@@ -234,7 +276,7 @@ export class Life {
     for (const fault of this.#faults) throw fault;
     const { attempts, count } = this.#client.diagnostics();
     const now = clock.now();
-    this.#samples.push([now, this.#counted + count, this.#caused, requests]);
+    this.#samples.push([now, this.#counted + count, this.#caused, requests, this.#asked]);
     assert.ok(attempts.length <= this.#ladder.length + 1, `${attempts.length} attempts at a time`);
     const open = [...held].filter(({ kind, page }) => page === this.#page && kind !== 'commands' && kind !== 'ping').length;
     assert.ok(open <= attempts.length, `${open} connections are held for ${attempts.length} attempts`);
@@ -252,6 +294,8 @@ export class Life {
     this.#good = good;
     const { state, link } = { state: this.#client.state, link: this.#client.diagnostics() };
     const early = link.now - link.alive;
+    if (world.cluster.issuer) world.cluster.issuer.life = world.pick([12_000, 60_000, 3_600_000]);
+    this.#gives = 'well';
     world.cluster.shut.clear();
     world.cluster.busy = 0;
     // A WebSocket needs no other; and some block whatever is called ping.
@@ -297,6 +341,8 @@ export class Life {
     }
     // A try at something better may be under way, and the server may not know yet that a connection of the storm is dead.
     for (let i = 0; i < 4 && (this.#client.diagnostics().attempts.length > 1 || world.cluster.attachments > 1); i++) await clock.run(15_000);
+    // Or a token is on its way.
+    for (let i = 0; i < 5 && [...world.held].some(({ kind }) => kind === 'commands'); i++) await clock.run(1_000);
     const name = `${this.#good} of ${this.#ladder} work, after ${long ? 'an hour' : 'a hint'}`;
     const { attempts } = this.#client.diagnostics();
     assert.equal(this.#client.state, 'connected', name);
@@ -333,15 +379,17 @@ export class Life {
     assert.equal([...world.held].filter(({ page }) => page === this.#page).length, 0, 'a closed client has no connections');
   }
 
-  #worst(): { attempts: number; requests: number } {
+  #worst(): { attempts: number; requests: number; tokens: number } {
     let attempts = 0;
     let requests = 0;
-    for (const [i, [at, count, caused, asked]] of this.#samples.entries()) {
-      for (const [then, before, causedBefore, askedBefore] of this.#samples.slice(0, i)) {
+    let tokens = 0;
+    for (const [i, [at, count, caused, asked, given]] of this.#samples.entries()) {
+      for (const [then, before, causedBefore, askedBefore, givenBefore] of this.#samples.slice(0, i)) {
+        if (at - then <= minute) tokens = Math.max(tokens, given - givenBefore - (caused - causedBefore));
         if (at - then <= minute) attempts = Math.max(attempts, count - before - (caused - causedBefore));
         if (at - then <= 10_000) requests = Math.max(requests, asked - askedBefore);
       }
     }
-    return { attempts, requests };
+    return { attempts, requests, tokens };
   }
 }

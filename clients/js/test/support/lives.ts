@@ -2,7 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { Life, type Setting, type Story } from './life.ts';
 
 /** What a worker is to do: lives of these seeds. */
-export interface Lives extends Pick<Setting, 'ladder' | 'pings'> {
+export interface Lives extends Pick<Setting, 'ladder' | 'pings' | 'tokens'> {
   first: number;
   count: number;
 }

@@ -57,6 +57,13 @@ export class World {
   readonly asked: number[] = [];
   steps = 0;
   pings = 0;
+  /** When the token expires, what the server says then, and how long the next one lives. */
+  until = Infinity;
+  says: 'expired' | 'unauthorized' = 'expired';
+  life = Infinity;
+  /** When tokens were asked for by way of `renew`. */
+  readonly renewals: number[] = [];
+  #dropped = false; // the token: the next attempt asks for another
   #state = '';
   #offline = false;
   #events: { at: number; fn: () => void }[] = [];
@@ -181,6 +188,7 @@ export class World {
     const { kind, delay, after } = condition;
     this.lives.set(id, live);
     this.attempts.push(this.now);
+    if (this.#dropped) this.#renewed();
     if (this.network === 'swallows') live.silent = 0;
     if (this.network === 'refuses' || kind === 'refuse') return this.#then(live, Math.min(delay, 20), () => this.end(live, { kind: 'refused', reason: 'no route' }));
     if (kind === 'swallow') return;
@@ -190,13 +198,52 @@ export class World {
       return this.#then(live, delay, () => this.end(live, { kind: 'server', reason: 'busy', retryAfter: after, ...(error && { error }) }));
     }
     this.#then(live, delay, () => {
+      if (this.#refused(live)) return;
       live.welcomed = this.now;
       // A poll is heard when it is answered.
       const granted = transport === 'poll' ? 26_000 : Math.min(Math.max(beat ?? 25_000, 5_000), 60_000);
       if (kind === 'mute') live.silent = this.now + 1;
       else if (kind !== 'chatter') live.period = transport === 'poll' ? 25_000 : granted;
-      this.dispatch({ type: 'welcome', attempt: id, beat: granted, net: this.net, offered: transports });
+      this.dispatch({ type: 'welcome', attempt: id, beat: granted, net: this.net, offered: transports, ...this.#expiry() });
+      this.#watch(live);
       if (kind !== 'mute' && kind !== 'chatter') this.#then(live, 250, () => this.#proven(live));
+    });
+  }
+
+  /** What it was attached with is of no use: the next attempt has another token. */
+  #refused(live: Live): boolean {
+    if (this.now < this.until) return false;
+    const error = new FairleadError(this.says, this.says);
+    this.#dropped = true;
+    if (this.lives.has(live.id)) this.end(live, { kind: 'server', reason: this.says, error });
+    return true;
+  }
+
+  #renewed(): void {
+    this.#dropped = false;
+    this.until = this.now + this.life;
+    this.says = 'expired';
+  }
+
+  #expiry(): { expires?: number } {
+    return this.until < Infinity ? { expires: this.until - this.now } : {};
+  }
+
+  /** Ends it a while after its token, unless that was renewed. */
+  #watch(live: Live): void {
+    if (this.until < Infinity) this.#then(live, this.until + 10_000 - this.now, () => this.#refused(live) || this.#watch(live));
+  }
+
+  /** The application gives another token, or fails to, and what serves is told. */
+  #renew(): void {
+    this.renewals.push(this.now);
+    const main = mainOf(this.link);
+    assert.ok(main, 'it is renewed for who serves');
+    const live = this.lives.get(main.id);
+    if (!this.calm && this.dice(0.2)) return this.after(20, () => this.dispatch({ type: 'renewed', error: new FairleadError('token', 'none') }));
+    if (live) this.#then(live, live.condition.delay, () => {
+      this.#renewed();
+      this.dispatch({ type: 'renewed', ...this.#expiry() });
     });
   }
 
@@ -268,6 +315,8 @@ export class World {
       }
       case 'ping':
         return this.#ping(effect.limit);
+      case 'renew':
+        return this.#renew();
     }
   }
 
@@ -317,6 +366,7 @@ export class World {
   /** What served is left only for a better one, or because it is dead, or because somebody wants it. */
   #left(left: Attempt, event: Event, main: Attempt | undefined): void {
     if (['close', 'reconnect', 'stop'].includes(event.type)) return;
+    assert.notEqual(event.type, 'renewed', 'a token is no reason to leave what serves');
     if (event.type === 'proof') return assert.ok(main, 'left for nothing');
     assert.equal(event.type, 'tick', 'it was left');
     const live = this.lives.get(left.id);
@@ -355,6 +405,16 @@ export function storm(world: World): void {
       const main = mainOf(world.link);
       if (main) world.asked.push(world.now), world.dispatch({ type: 'doubt', attempt: main.id, reason: 'no reply' });
     },
+    () => void (world.life = world.pick([Infinity, 300, 6_000, 60_000])),
+    () => {
+      world.until = world.now;
+      if (world.dice(0.5)) world.dispatch({ type: 'stale' });
+    },
+    () => {
+      world.until = world.now;
+      world.says = 'unauthorized';
+    },
+    () => world.dice(0.2) && nudge(world, 'refresh'),
     () => world.dice(0.3) && world.freeze(60_000 * world.random() ** 3),
     () => void (world.net = world.pick(['net0', 'net0', 'net1'])),
     () => each((l) => world.dice(0.3) && world.end(l, { kind: world.pick(['dropped', 'server', 'blocked']), reason: 'cut' })),
@@ -367,7 +427,7 @@ export function storm(world: World): void {
   }
 }
 
-function nudge(world: World, type: 'online' | 'visible' | 'reconnect'): void {
+function nudge(world: World, type: 'online' | 'visible' | 'reconnect' | 'refresh'): void {
   world.asked.push(world.now);
   world.dispatch({ type });
 }
@@ -380,11 +440,23 @@ export function settle(world: World): Transport {
   for (const live of world.lives.values()) if (world.conditions[live.transport].kind !== 'work') live.silent = Math.min(live.silent, world.now);
   world.network = 'up';
   world.calm = true;
+  world.life = world.pick([Infinity, 20_000, 600_000]);
+  world.says = 'expired';
+  if (world.link.phase === 'refused') nudge(world, world.pick(['refresh', 'reconnect']));
   return transports.find((t) => world.conditions[t].kind === 'work') ?? good;
 }
 
 /** How many attempts there were in any minute, but for those that somebody asked for. */
 export function busiest({ attempts, asked }: World): number {
+  return rate(attempts, asked);
+}
+
+/** The same for tokens. */
+export function thirstiest({ renewals, asked }: World): number {
+  return rate(renewals, asked);
+}
+
+function rate(attempts: readonly number[], asked: readonly number[]): number {
   let most = 0;
   for (let i = 0, j = 0, from = 0, to = 0; i < attempts.length; i++) {
     const at = attempts[i] ?? 0;

@@ -12,6 +12,10 @@ export function socketOf(world: World, page: Page): typeof WebSocket {
     onmessage?: (event: { data: string }) => void;
     onclose?: (event: { code: number; reason: string }) => void;
     #id: string | undefined;
+    constructor(url: string) {
+      world.urls.add(url);
+    }
+
     readonly #connection = world.open('websocket', page, {
       broken: () => this.#closed(1006),
       accepted: () => this.#connection.up.send(0, () => page.turn(() => this.#opened())),

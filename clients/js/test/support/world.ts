@@ -38,6 +38,8 @@ export class World {
   /** Those that a client has not ended, though they may be dead. */
   readonly held = new Set<Connection>();
   requests = 0;
+  /** Where requests went. */
+  readonly urls = new Set<string>();
   /** The network is away: what is new is refused, or hangs until it is back. */
   #away: 'refuse' | 'swallow' | undefined;
 
@@ -100,6 +102,7 @@ export class World {
   fetch(page: Page): typeof fetch {
     return (async (input: string, init: RequestInit = {}): Promise<Response> => {
       this.requests++;
+      this.urls.add(input);
       const kind = kindOf(new URL(input).pathname, (init.headers as Record<string, string>)['accept'] ?? '');
       const body = JSON.parse((init.body as string | null) ?? '{}') as Body;
       return new Promise((resolve, reject) => new Exchange(this, page, kind, body, init.signal ?? undefined, resolve, reject));

@@ -1,0 +1,177 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { FairleadError } from '../../src/error.ts';
+import { deadline, mainOf } from '../../src/link.ts';
+import { names, of, serving, started, type Bench } from '../support/bench.ts';
+
+const failure = (code: string): FairleadError => new FairleadError(code, code);
+
+/** A bench whose main one was welcomed with a token of that life. */
+function granted(expires: number, random = 0): Bench {
+  const b = started({ ladder: ['websocket', 'sse', 'poll'] });
+  b.random = random;
+  b.do({ type: 'welcome', attempt: b.at('websocket').id, beat: 1e9, expires });
+  b.proof('websocket');
+  b.begun();
+  return b;
+}
+
+/** Lets time pass until another token is asked for; how long that took. */
+function until(b: Bench): number {
+  const began = b.now;
+  while (of(b.effects, 'renew').length === 0) {
+    assert.ok(deadline(b.link) - began < 1e9, 'it is never asked for');
+    b.expire();
+  }
+  b.effects = [];
+  return b.now - began;
+}
+
+describe('a token', () => {
+  test('is renewed after four fifths of its life, at least five seconds ahead of its end, and not by all clients at once', () => {
+    for (const [life, random, want] of [[100_000, 0, 80_000], [100_000, 1, 72_000], [20_000, 0, 15_000], [10_000, 0, 5_000], [6_000, 0, 3_000], [5_000, 1, 2_250]] as const) {
+      assert.equal(until(granted(life, random)), want, `${life}, ${random}`);
+    }
+  });
+
+  test('that does not end is not renewed', () => {
+    const b = serving('websocket');
+    b.lively = true;
+    b.pass(86_400_000);
+    assert.equal(b.link.renewal, Infinity);
+  });
+
+  test('that lives shortly is renewed later and later', () => {
+    const b = granted(1_000, 0.5);
+    const waits: number[] = [];
+    for (let i = 0; i < 12; i++) {
+      waits.push(until(b));
+      b.do({ type: 'renewed', expires: 1_000 });
+    }
+    assert.deepEqual(waits.slice(0, 5), [475, 750, 1_500, 3_000, 6_000]);
+    assert.ok(waits.slice(8).every((wait) => wait === 22_500), String(waits));
+  });
+
+  test('that nobody gives, or answers for, is asked for again', () => {
+    const b = granted(100_000);
+    until(b);
+    assert.equal(until(b), b.link.policy.budget);
+    b.do({ type: 'renewed', error: failure('token') });
+    assert.deepEqual(names(b.effects), []);
+    assert.equal(until(b), 0, 'the first time at once');
+    assert.deepEqual(names(b.do({ type: 'renewed', error: failure('token') })), ['error'], 'and then it is told');
+    assert.equal(until(b), 500);
+    assert.deepEqual(names(b.do({ type: 'renewed', error: failure('token') })), [], 'once');
+    until(b);
+    b.do({ type: 'renewed', expires: 100_000 });
+    assert.equal(until(b), 80_000);
+  });
+
+  test('that a command was refused for is renewed at once, and at once only', () => {
+    const b = granted(100_000);
+    b.do({ type: 'stale' });
+    b.tick();
+    assert.equal(until(b), 0);
+    b.do({ type: 'renewed', expires: 100_000 });
+    b.do({ type: 'stale' });
+    assert.equal(until(b), 500);
+  });
+
+  test('is renewed for who serves only', () => {
+    const b = granted(100_000);
+    b.fail('websocket', 'dropped');
+    b.failAll('blocked');
+    b.pass(99_000);
+    assert.deepEqual(of(b.effects, 'renew'), []);
+  });
+
+  test('that the application has anew is asked for, and takes the place of waits', () => {
+    const b = granted(100_000);
+    assert.deepEqual(names(b.do({ type: 'refresh' })), ['renew']);
+    b.fail('websocket', 'server', { error: failure('expired') });
+    b.fail('websocket', 'server', { error: failure('expired') });
+    assert.equal(b.link.phase, 'waiting');
+    b.begun();
+    b.do({ type: 'refresh' });
+    assert.deepEqual(b.begun().map(([t]) => t), ['websocket']);
+    const idle = started();
+    idle.do({ type: 'stop' });
+    assert.deepEqual(idle.do({ type: 'refresh' }), []);
+  });
+});
+
+describe('what the server does not let in', () => {
+  test('with a token that has expired comes again at once with another, then later and later; that is told the second time', () => {
+    const b = started();
+    b.random = 0;
+    const told: string[] = [];
+    for (const wait of [0, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000]) {
+      const effects = b.fail(b.link.attempts[0]?.transport ?? 'poll', 'server', { error: failure('expired') });
+      told.push(...of(effects, 'error').map((e) => e.event.code));
+      if (wait > 0) assert.equal(b.wait, wait);
+      if (wait > 0) b.expire();
+      assert.deepEqual(b.begun().at(-1)?.[1], b.now);
+    }
+    assert.deepEqual(told, ['expired']);
+    assert.deepEqual([b.link.suspects, b.link.rungs.websocket.bad, b.link.rungs.poll.strikes], [[], false, []]);
+  });
+
+  test('after some minutes is let off again', () => {
+    const b = started({ ladder: ['poll'] });
+    b.fail('poll', 'server', { error: failure('expired') });
+    b.prove('poll');
+    b.lively = true;
+    b.pass(b.link.policy.strikeWindow);
+    b.begun();
+    b.fail('poll', 'server', { error: failure('expired') });
+    assert.deepEqual(b.begun(), [['poll', b.now]]);
+  });
+
+  test('as unauthorized is let go after a second token; with a welcome between them it is not', () => {
+    const b = started({ ladder: ['poll'] });
+    b.fail('poll', 'server', { error: failure('unauthorized') });
+    b.prove('poll');
+    assert.deepEqual(names(b.fail('poll', 'server', { error: failure('unauthorized') })), ['error', 'waiting']);
+    b.expire();
+    assert.deepEqual(names(b.fail('poll', 'server', { error: failure('unauthorized') })), ['refused'], 'it was told');
+    assert.equal(deadline(b.link), Infinity);
+    for (const type of ['online', 'visible'] as const) assert.deepEqual(b.do({ type }, 10_000), []);
+    assert.deepEqual(names(b.do({ type: 'reconnect' })), ['connecting', 'attach']);
+    assert.deepEqual(names(b.fail('poll', 'server', { error: failure('unauthorized') })), ['connecting', 'attach'], 'a new beginning');
+  });
+
+  test('for good is told once, whatever served', () => {
+    for (const [code, final] of [['forbidden', false], ['expired', true], ['unauthorized', true]] as const) {
+      for (const b of [serving('websocket'), started({ ladder: ['websocket'] })]) {
+        assert.deepEqual(names(b.fail('websocket', 'server', { error: failure(code), final })), ['error', 'refused']);
+        assert.equal(b.link.attempts.length, 0);
+      }
+    }
+  });
+
+  test('beside what serves is no reason to leave that', () => {
+    const b = serving('sse');
+    b.lively = true;
+    for (const code of ['expired', 'unauthorized', 'forbidden', 'unauthorized']) {
+      while (!b.under.includes('websocket')) b.expire();
+      assert.deepEqual(names(b.fail('websocket', 'server', { error: failure(code) })), []);
+      assert.equal(mainOf(b.link)?.transport, 'sse');
+      assert.equal(b.link.rungs.websocket.bad, true, 'as before');
+      if (code === 'forbidden') continue;
+      assert.ok(b.link.renewal < b.now + 10_000, 'what serves gets another token, too');
+      b.do({ type: 'renewed' });
+    }
+  });
+
+  test('one of several that begin together takes the others back', () => {
+    const b = started();
+    assert.deepEqual(names(b.fail('websocket', 'server', { error: failure('expired') })), ['detach', 'connecting', 'attach', 'attach']);
+  });
+
+  test('waits at least as long as the server asks', () => {
+    const b = started({ ladder: ['poll'] });
+    b.random = 0;
+    b.fail('poll', 'server', { error: failure('expired'), retryAfter: 7_000 });
+    assert.equal(b.wait, 7_000);
+  });
+});

@@ -46,6 +46,7 @@ func FuzzCommand(f *testing.F) {
 	}
 	f.Add([]byte(`{"op":"hello","channels":{"a":{"after":"0"}}}`))
 	f.Add([]byte(`[{"data":1,"key":"k"}]`))
+	f.Add([]byte(`{"sub":"ann","before":1700000000000}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := ParseCommand(b)
 		if err != nil && ErrorFrom(err).Code == Internal {
@@ -56,6 +57,10 @@ func FuzzCommand(f *testing.F) {
 		_, _ = ParseCommands(b)
 		_, _ = ParsePublications(b)
 		_, _ = ParseFanout(b)
+		_, _ = ParsePublication(b)
+		if r, err := ParseRevoke(b); err == nil && r.Before < 0 {
+			t.Errorf("%q is %+v", b, r)
+		}
 	})
 }
 

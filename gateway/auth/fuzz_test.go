@@ -4,9 +4,14 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
+	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -115,6 +120,166 @@ func FuzzKeySet(f *testing.F) {
 			if k.Algorithm == HS256 || k.private != nil {
 				t.Fatalf("got %v", k)
 			}
+		}
+	})
+}
+
+// Whatever is in a file, what comes of it is a key that checks what it signs, or an error that holds none of it.
+func FuzzPEM(f *testing.F) {
+	for _, algorithm := range []Algorithm{EdDSA, ES256, RS256} {
+		k := pairs()[algorithm]
+		f.Add(string(algorithm), publicPEM(f, k))
+		f.Add("", privatePEM(f, k))
+	}
+	f.Add("HS256", []byte("-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n"))
+	f.Add("", []byte("-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n-----BEGIN EC PRIVATE KEY-----\nAA==\n-----END EC PRIVATE KEY-----"))
+	f.Fuzz(func(t *testing.T, algorithm string, file []byte) {
+		k, err := PEMKey("k", Algorithm(algorithm), file)
+		if err == nil && algorithm != "" && string(k.Algorithm) != algorithm {
+			t.Fatalf("asked for %q, got %v", algorithm, k)
+		}
+		checkKey(t, k, err)
+		if k, err := SecretKey("k", file); err == nil && (k.Algorithm != HS256 || strings.Contains(string(file), "-----BEGIN ")) {
+			t.Fatalf("%q is the secret %v", file, k)
+		}
+	})
+}
+
+func FuzzJWK(f *testing.F) {
+	for _, k := range pairs() {
+		for _, material := range []any{k.public, k.private} {
+			document, err := json.Marshal(jose.JSONWebKey{Key: material, KeyID: "k"})
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(document)
+		}
+	}
+	f.Add([]byte(`{"kty":"oct","k":"","alg":"none"}`))
+	f.Add([]byte(`{"kty":"EC","crv":"P-521","x":"AA","y":"AA","use":"enc"}`))
+	f.Fuzz(func(t *testing.T, document []byte) {
+		k, err := JWKKey(document)
+		checkKey(t, k, err)
+	})
+}
+
+// checkKey checks that a key, if there is one, is within bounds, shows nothing, and checks what it signs.
+func checkKey(t *testing.T, k Key, err error) {
+	t.Helper()
+	if err != nil {
+		return
+	}
+	if shown := fmt.Sprintf("%v %+v %#v %s", k, k, k, k); strings.Count(shown, "key") != 4 || strings.Contains(shown, "0x") {
+		t.Fatalf("it is shown as %s", shown)
+	}
+	switch public := k.public.(type) {
+	case []byte:
+		if k.Algorithm != HS256 || len(public) < minSecretBytes {
+			t.Fatalf("got %v of %d bytes", k, len(public))
+		}
+	case *rsa.PublicKey:
+		if k.Algorithm != RS256 || public.N.BitLen() < minRSABits || public.N.BitLen() > maxRSABits {
+			t.Fatalf("got %v of %d bits", k, public.N.BitLen())
+		}
+	case *ecdsa.PublicKey:
+		if k.Algorithm != ES256 || public.Curve != elliptic.P256() {
+			t.Fatalf("got %v of another curve", k)
+		}
+	case ed25519.PublicKey:
+		if k.Algorithm != EdDSA || len(public) != ed25519.PublicKeySize {
+			t.Fatalf("got %v of %d bytes", k, len(public))
+		}
+	default:
+		t.Fatalf("got %v, a %T", k, public)
+	}
+	v, err := NewVerifier(Options{Keys: []Key{k}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	if _, err := v.Verify(t.Context(), forge(`{"alg":"`+string(k.Algorithm)+`"}`, `{"exp":9999999999}`, make([]byte, 64))); err == nil {
+		t.Fatal("nobody signed it, and it got in")
+	}
+}
+
+func privatePEM(t testing.TB, k Key) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(k.private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
+
+// Whatever a store gives back, a ticket is redeemed for a grant that is good now, or for nothing.
+func FuzzTicket(f *testing.F) {
+	record, err := json.Marshal(ticket{&Grant{Rights: Everything(), Subject: "ann", Expires: time.Unix(9999999999, 0)}, time.Unix(9999999999, 0)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("tk_ABC", string(record))
+	f.Add("tk_ABC", `{"grant":{"expires":"0001-01-01T00:00:00Z"},"until":"9999-01-01T00:00:00Z"}`)
+	f.Add("x", "null")
+	f.Fuzz(func(t *testing.T, id, record string) {
+		g, err := (&Tickets{Store: brokenStore{record}}).Redeem(t.Context(), id)
+		if err == nil && (g == nil || !strings.HasPrefix(id, ticketPrefix) || g.Check(time.Now()) != nil) {
+			t.Fatalf("%q is redeemed for %+v", id, g)
+		}
+		if err != nil && g != nil {
+			t.Fatalf("got %+v and %v", g, err)
+		}
+	})
+}
+
+// A pattern that is granted matches no channel that is not.
+func FuzzGranted(f *testing.F) {
+	f.Add("chat.* news.>", "chat.*", "chat.1")
+	f.Add("* *.* *.*.>", ">", "a.b.c.d")
+	f.Add("a.b a.>", "a.*.>", "a.b.c")
+	f.Fuzz(func(t *testing.T, granted, pattern, channel string) {
+		r := Rights{Subscribe: strings.Fields(granted)}
+		if r.Check() != nil || protocol.CheckPattern(pattern) != nil || protocol.CheckChannel(channel) != nil {
+			return
+		}
+		g := &Grant{Rights: r}
+		if !matches(strings.Split(pattern, "."), strings.Split(channel, ".")) {
+			return
+		}
+		one := slices.ContainsFunc(r.Subscribe, func(p string) bool { return matches(strings.Split(p, "."), strings.Split(channel, ".")) })
+		if g.MaySubscribe(channel) != one {
+			t.Errorf("%q grants %s: %v, want %v", granted, channel, !one, one)
+		}
+		if g.MaySubscribe(pattern) && !one {
+			t.Errorf("%q grants %s, and with it %s", granted, pattern, channel)
+		}
+	})
+}
+
+// matches tells whether a pattern matches a channel, token by token (PROTOCOL.md 1.1).
+func matches(pattern, channel []string) bool {
+	switch {
+	case len(pattern) == 0 || len(channel) == 0:
+		return len(pattern) == len(channel)
+	case pattern[0] == ">" && len(pattern) == 1:
+		return true
+	default:
+		return (pattern[0] == "*" || pattern[0] == channel[0]) && matches(pattern[1:], channel[1:])
+	}
+}
+
+// What was revoked is refused, whatever else is revoked beside it.
+func FuzzRevoked(f *testing.F) {
+	f.Add("ann", "", "", "ann", "7f0c", "s1")
+	f.Add("", "7f0c", "", "bob", "7f0c", "s2")
+	f.Add("", "", "s1", "", "", "s1")
+	f.Fuzz(func(t *testing.T, sub, jti, session, mySub, myID, mySession string) {
+		now := time.Now()
+		s := &Revoked{}
+		err := s.Add(Revocation{Subject: sub, TokenID: jti, Session: session, At: now})
+		mine := sub != "" && sub == mySub || jti != "" && jti == myID || session != "" && session == mySession
+		refused := s.Check(&Grant{Source: FromToken, Subject: mySub, TokenID: myID, Issued: now.Add(-time.Second)}, mySession) != nil
+		if refused != (mine && err == nil) {
+			t.Errorf("(%q %q %q), %v: (%q %q %q) is refused: %v", sub, jti, session, err, mySub, myID, mySession, refused)
 		}
 	})
 }

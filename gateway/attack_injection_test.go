@@ -23,7 +23,7 @@ var evilTexts = []string{
 // signed is a token that an issuer signs who looks at nothing.
 func signed(t testing.TB, sub string, r auth.Rights) string {
 	t.Helper()
-	return forge(t, object{"alg": "HS256"}, object{"sub": sub, "exp": time.Now().Add(time.Hour).Unix(), "fairlead": r}, testSecret)
+	return forge(t, object{"alg": "HS256"}, object{"sub": sub, "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix(), "fairlead": r}, testSecret)
 }
 
 // Who a message is from is said as the token says it, and as nothing else; what could not be said is no sub.

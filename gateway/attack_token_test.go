@@ -70,7 +70,7 @@ func forgeries(t testing.TB, admin string) map[string]forgery {
 	now := time.Now()
 	hs256 := object{"alg": "HS256", "typ": "JWT"}
 	claims := func(changes object) object {
-		c := object{"iss": "me", "aud": "here", "sub": "ann", "exp": now.Add(time.Hour).Unix(), "fairlead": auth.Everything()}
+		c := object{"iss": "me", "aud": "here", "sub": "ann", "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(), "fairlead": auth.Everything()}
 		maps.Copy(c, changes)
 		maps.DeleteFunc(c, func(_ string, v any) bool { return v == nil })
 		return c

@@ -116,12 +116,12 @@ func (l *leaky) mint() {
 		return text + "." + encode(mac.Sum(nil))
 	}
 	claims := func(exp int64, sub, rest string) string {
-		return fmt.Sprintf(`{"exp":%d,"sub":%q,"aud":"here","fairlead":{"subscribe":[">"],"publish":[">"]}%s}`, exp, sub, rest)
+		return fmt.Sprintf(`{"iat":%d,"exp":%d,"sub":%q,"aud":"here","fairlead":{"subscribe":[">"],"publish":[">"]}%s}`, exp-3600, exp, sub, rest)
 	}
 	for name, token := range map[string]string{
 		"a good token":          sign(`{"alg":"HS256","typ":"JWT","n":1}`, claims(hour, "good", ""), leakySecret),
-		"a narrow token":        sign(`{"alg":"HS256","n":2}`, fmt.Sprintf(`{"exp":%d,"aud":"here","fairlead":{"subscribe":["none"]}}`, hour), leakySecret),
-		"an expired token":      sign(`{"alg":"HS256","n":3}`, claims(1000, "expired", ""), leakySecret),
+		"a narrow token":        sign(`{"alg":"HS256","n":2}`, fmt.Sprintf(`{"iat":%d,"exp":%d,"aud":"here","fairlead":{"subscribe":["none"]}}`, hour-3600, hour), leakySecret),
+		"an expired token":      sign(`{"alg":"HS256","n":3}`, claims(5000, "expired", ""), leakySecret),
 		"a forged token":        sign(`{"alg":"HS256","n":4}`, claims(hour, "forged", ""), "some other secret of thirty-two bytes"),
 		"a token of no key":     sign(`{"alg":"RS256","kid":"elsewhere","n":5}`, claims(hour, "unknown", ""), leakySecret),
 		"a token of no one":     sign(`{"alg":"none","n":6}`, claims(hour, "none", ""), leakySecret),

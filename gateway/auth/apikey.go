@@ -65,15 +65,21 @@ func newAPIKeys(configured []APIKey) (apiKeys, error) {
 		if err := checkPatterns("manage", k.Manage); err != nil {
 			return nil, fmt.Errorf("auth: the rights of the API key %q: %w", k.Name, err)
 		}
-		keys[i] = hashedKey{[sha256.Size]byte(sum), &Grant{Rights: k.Rights, Source: FromAPIKey, Manage: k.Manage, APIKey: k.Name, keyHash: [sha256.Size]byte(sum)}}
+		keys[i] = hashedKey{[sha256.Size]byte(sum), &Grant{Rights: k.Rights, Source: FromAPIKey, Manage: k.Manage, APIKey: k.Name, KeyMark: markOf(sum)}}
 	}
 	return keys, nil
+}
+
+// markOf tells the hash from others, and is of no use for anything else.
+func markOf(hash []byte) string {
+	sum := sha256.Sum256(hash)
+	return hex.EncodeToString(sum[:8])
 }
 
 // again is the grant that the key of g has now, or nil.
 func (all apiKeys) again(g *Grant) *Grant {
 	for i := range all {
-		if all[i].grant.APIKey == g.APIKey && (all[i].hash == g.keyHash || g.keyHash == [sha256.Size]byte{}) {
+		if all[i].grant.APIKey == g.APIKey && all[i].grant.KeyMark == g.KeyMark {
 			return all[i].grant
 		}
 	}

@@ -45,6 +45,9 @@ func (v *Verifier) grant(payload []byte) (*Grant, error) {
 	g := &Grant{Rights: c.Fairlead, Source: FromToken, Subject: c.Subject, TokenID: c.ID}
 	if c.IssuedAt != nil {
 		g.Issued = c.IssuedAt.Time()
+		if now := time.Now(); g.Issued.After(now) { // its issuer's clock is ahead: a revocation a second from now must hit it
+			g.Issued = now
+		}
 	}
 	if c.Expiry != nil {
 		g.Expires = c.Expiry.Time().Add(v.options.Skew)
@@ -57,6 +60,10 @@ func (v *Verifier) grant(payload []byte) (*Grant, error) {
 func (v *Verifier) checkTimes(c *jwt.Claims) error {
 	if c.Expiry == nil && !v.options.Unending {
 		return refuse("the token has no exp: put the time of its end in it")
+	}
+	if c.IssuedAt == nil && !v.options.Unending {
+		// Without it nobody could tell how long a revocation has to be kept.
+		return refuse("the token has no iat: put the time of its issue in it")
 	}
 	for _, at := range []*jwt.NumericDate{c.Expiry, c.NotBefore, c.IssuedAt} {
 		if at != nil && *at < 0 {

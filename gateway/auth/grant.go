@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"crypto/sha256"
 	"strings"
 	"time"
 
@@ -67,14 +66,20 @@ const (
 // is made, so that many may use it. A nil Grant allows nothing.
 type Grant struct {
 	Rights
-	Source  Source            `json:"source"`
-	Manage  []string          `json:"manage,omitempty"`  // an API key's: what may be purged
-	Subject string            `json:"sub,omitempty"`     // who: goes out as a message's `from`. Empty: nobody in particular
-	TokenID string            `json:"jti,omitempty"`     // the token's, if it has one
-	APIKey  string            `json:"api_key,omitempty"` // the name of the API key that it is from, if it is from one
-	keyHash [sha256.Size]byte // of that key; zero if the grant is a ticket's
-	Issued  time.Time         `json:"issued,omitzero"`  // zero: not known
-	Expires time.Time         `json:"expires,omitzero"` // from then on it is refused: the token's exp, and the clock skew. Zero: never
+	Source  Source    `json:"source"`
+	Manage  []string  `json:"manage,omitempty"`   // an API key's: what may be purged
+	Subject string    `json:"sub,omitempty"`      // who: goes out as a message's `from`. Empty: nobody in particular
+	TokenID string    `json:"jti,omitempty"`      // the token's, if it has one
+	APIKey  string    `json:"api_key,omitempty"`  // the name of the API key that it is from, if it is from one
+	KeyMark string    `json:"key_mark,omitempty"` // tells that key from another of the name: a hash of its hash
+	Issued  time.Time `json:"issued,omitzero"`    // zero: not known
+	Expires time.Time `json:"expires,omitzero"`   // from then on it is refused: the token's exp, and the clock skew. Zero: never
+}
+
+// SameHolder tells whether both are of the same user, or the same API key, or of
+// nobody in particular in the same way.
+func (g *Grant) SameHolder(other *Grant) bool {
+	return g.Source == other.Source && g.Subject == other.Subject && g.APIKey == other.APIKey
 }
 
 // Open is the grant of a server that has no keys: everything, for everybody.

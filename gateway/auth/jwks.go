@@ -226,13 +226,16 @@ func parseSet(body []byte) (keys []Key, err error) {
 	if len(set.Keys) > maxKeys {
 		return nil, fmt.Errorf("the set has %d keys: at most %d are allowed", len(set.Keys), maxKeys)
 	}
+	if set.Keys == nil {
+		return nil, errors.New("the answer is not a JWK set: it has no keys")
+	}
 	for _, document := range set.Keys {
 		if k, err := JWKKey(document); err == nil && k.Algorithm != HS256 {
 			k.private = nil
 			keys = append(keys, k)
 		}
 	}
-	if len(keys) == 0 {
+	if len(keys) == 0 && len(set.Keys) > 0 { // none at all is how an issuer takes them all back
 		return nil, errors.New("the set has no key for RS256, ES256 or EdDSA")
 	}
 	return keys, nil

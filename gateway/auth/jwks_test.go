@@ -289,7 +289,7 @@ func TestGarbageForAKeySetChangesNothing(t *testing.T) {
 		others := i.body
 		fresh := sign(t, named(pairs()[EdDSA], "d"), merge(ours(), object{"exp": time.Now().Add(24 * time.Hour).Unix()}), nil)
 		for _, bad := range []string{
-			"", "null", "[]", "{}", `{"keys":[]}`, `{"keys":{}}`, `{"keys":[1,null,"x",{}]}`, "<html>", good[:len(good)/2], string(secret),
+			"", "null", "[]", "{}", `{"keys":{}}`, `{"keys":[1,null,"x",{}]}`, "<html>", good[:len(good)/2], string(secret),
 			`{"keys":[` + strings.Repeat(`{},`, 200) + `{}]}`, others + strings.Repeat(" ", fetchBytes), strings.Repeat("[", 100_000),
 		} {
 			i.set(func() { i.body = bad })
@@ -346,3 +346,13 @@ func TestKeysComeFromNowhereElse(t *testing.T) {
 type transport func(*http.Request) (*http.Response, error)
 
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
+
+func TestAnEmptyKeySetTakesAllKeysBack(t *testing.T) {
+	a := named(pairs()[ES256], "a")
+	withIssuer(t, Options{}, func(t *testing.T, i *issuer, v *Verifier) {
+		mustGrant(t, v, sign(t, a, ours(), nil))
+		i.set(func() { i.body = `{"keys":[]}` })
+		time.Sleep(11 * time.Minute)
+		mustRefuse(t, v, sign(t, a, ours(), nil), protocol.Unauthorized, "no key")
+	}, a)
+}

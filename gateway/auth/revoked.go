@@ -13,8 +13,10 @@ import (
 const MaxRevocations = 100_000
 
 // A Revocation takes back grants: those of a subject or a session that were
-// issued no later than At, or that of one token. Exactly one of the first three is set.
+// issued no later than At, or that of one token, or those of all tokens that
+// were issued no later than At. Exactly one of the first four is set.
 type Revocation struct {
+	All     bool      `json:"all,omitempty"`
 	Subject string    `json:"sub,omitempty"`
 	TokenID string    `json:"jti,omitempty"`
 	Session string    `json:"session,omitempty"`
@@ -42,13 +44,17 @@ const (
 	bySubject revocationKind = iota
 	byTokenID
 	bySession
+	byTime
 )
 
 type revocationTime struct{ at, until time.Time }
 
 // key is what r takes back; ok is false unless that is exactly one thing.
 func (r Revocation) key() (key revocationKey, ok bool) {
-	all := []revocationKey{{bySubject, r.Subject}, {byTokenID, r.TokenID}, {bySession, r.Session}}
+	all := []revocationKey{{bySubject, r.Subject}, {byTokenID, r.TokenID}, {bySession, r.Session}, {kind: byTime}}
+	if r.All {
+		all[3].name = "all"
+	}
 	for _, k := range all {
 		if k.name != "" {
 			if ok {
@@ -63,7 +69,7 @@ func (r Revocation) key() (key revocationKey, ok bool) {
 // Check reports what is wrong with r, or nil.
 func (r Revocation) Check() error {
 	if _, ok := r.key(); !ok {
-		return protocol.Errorf(protocol.BadRequest, "a revocation names exactly one of sub, jti and session")
+		return protocol.Errorf(protocol.BadRequest, "a revocation names exactly one of sub, jti, session and all")
 	}
 	if !isName(r.Subject) || !isName(r.TokenID) {
 		return protocol.Errorf(protocol.BadRequest, "the sub or jti is none that a token here can have: at most %d bytes of text", maxNameBytes)
@@ -75,6 +81,20 @@ func (r Revocation) Check() error {
 		return protocol.Errorf(protocol.BadRequest, "the revocation has no time")
 	}
 	return nil
+}
+
+// Takes tells whether r takes back g, used by the session (which may be empty).
+func (r Revocation) Takes(g *Grant, session string) bool {
+	switch key, _ := r.key(); key.kind {
+	case bySubject:
+		return key.name != "" && key.name == g.Subject && !g.Issued.After(r.At)
+	case bySession:
+		return key.name == session && !g.Issued.After(r.At)
+	case byTokenID:
+		return key.name == g.TokenID
+	default:
+		return g.Source == FromToken && !g.Issued.After(r.At)
+	}
 }
 
 // Add takes back what r says. The same thing taken back twice is taken back by
@@ -138,7 +158,8 @@ func (s *Revoked) Check(g *Grant, session string) error {
 		return nil
 	}
 	s.mu.RLock()
-	taken := s.takes(bySubject, g.Subject, g.Issued) || s.takes(bySession, session, g.Issued) || s.takes(byTokenID, g.TokenID, time.Time{})
+	taken := s.takes(bySubject, g.Subject, g.Issued) || s.takes(bySession, session, g.Issued) || s.takes(byTokenID, g.TokenID, time.Time{}) ||
+		g.Source == FromToken && s.takes(byTime, "all", g.Issued)
 	s.mu.RUnlock()
 	if taken {
 		return refuse("the token was revoked: log in again")

@@ -11,10 +11,10 @@ import (
 
 func TestARevocationTakesBackWhatWasIssuedBefore(t *testing.T) {
 	at := time.Unix(1000, 0)
-	old := &Grant{Subject: "ann", TokenID: "t1", Issued: at}
-	fresh := &Grant{Subject: "ann", TokenID: "t2", Issued: at.Add(time.Second)}
-	unknown := &Grant{Subject: "ann", TokenID: "t3"}
-	other := &Grant{Subject: "bob", TokenID: "t4"}
+	old := &Grant{Source: FromToken, Subject: "ann", TokenID: "t1", Issued: at}
+	fresh := &Grant{Source: FromToken, Subject: "ann", TokenID: "t2", Issued: at.Add(time.Second)}
+	unknown := &Grant{Source: FromToken, Subject: "ann", TokenID: "t3"}
+	other := &Grant{Source: FromToken, Subject: "bob", TokenID: "t4"}
 	for name, c := range map[string]struct {
 		revocation Revocation
 		session    string
@@ -25,6 +25,7 @@ func TestARevocationTakesBackWhatWasIssuedBefore(t *testing.T) {
 		"a token":         {Revocation{TokenID: "t2", At: at}, "s1", map[*Grant]bool{fresh: true}},
 		"a session":       {Revocation{Session: "s1", At: at}, "s1", map[*Grant]bool{old: true, unknown: true, other: true}},
 		"another session": {Revocation{Session: "s1", At: at}, "s2", nil},
+		"all tokens":      {Revocation{All: true, At: at}, "s1", map[*Grant]bool{old: true, unknown: true, other: true}},
 		"no session":      {Revocation{Session: "s1", At: at}, "", nil},
 		"a token's name":  {Revocation{TokenID: "ann", At: at}, "ann", nil},
 	} {
@@ -37,6 +38,9 @@ func TestARevocationTakesBackWhatWasIssuedBefore(t *testing.T) {
 		for _, g := range []*Grant{old, fresh, unknown, other, {}} {
 			err := s.Check(g, c.session)
 			want := c.want[g] || g.Subject == "" && name == "a session"
+			if c.revocation != (Revocation{}) && c.revocation.Takes(g, c.session) != want {
+				t.Errorf("%s, %+v: Takes says otherwise", name, g)
+			}
 			if (err != nil) != want || err != nil && protocol.ErrorFrom(err).Code != protocol.Unauthorized {
 				t.Errorf("%s, %+v: got %v, want revoked: %v", name, g, err, want)
 			}
@@ -104,7 +108,7 @@ func TestRevocationsThatAreNone(t *testing.T) {
 	now := time.Now()
 	var s Revoked
 	for _, r := range []Revocation{
-		{}, {At: now}, {Subject: "a"}, {Subject: "a", TokenID: "b", At: now}, {Subject: "a", Session: "b", At: now}, {Subject: "a\n", At: now}, {Session: "a b", At: now},
+		{}, {At: now}, {Subject: "a"}, {Subject: "a", TokenID: "b", At: now}, {Subject: "a", Session: "b", At: now}, {Subject: "a", All: true, At: now}, {All: true}, {Subject: "a\n", At: now}, {Session: "a b", At: now},
 	} {
 		if err := s.Add(r); err == nil || protocol.ErrorFrom(err).Code != protocol.BadRequest {
 			t.Errorf("%+v: got %v", r, err)

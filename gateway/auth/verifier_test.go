@@ -332,3 +332,16 @@ func TestChallenges(t *testing.T) {
 		}
 	}
 }
+
+func TestARevocationHitsATokenOfAnIssuerWhoseClockIsAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := pairs()[EdDSA]
+		v := verifier(t, Options{Keys: []Key{k}})
+		g := mustGrant(t, v, sign(t, k, good(object{"iat": time.Now().Add(25 * time.Second).Unix()}), nil))
+		time.Sleep(10 * time.Second)
+		if !(Revocation{Subject: "ann", At: time.Now()}).Takes(g, "") {
+			t.Errorf("it was issued at %v, and now is %v", g.Issued, time.Now())
+		}
+		mustRefuse(t, v, sign(t, k, good(object{"iat": nil}), nil), protocol.Unauthorized, "iat")
+	})
+}

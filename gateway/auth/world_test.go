@@ -59,7 +59,7 @@ type object = map[string]any
 
 // good are the claims of a token that is good for an hour.
 func good(changes object) object {
-	c := object{"sub": "ann", "exp": time.Now().Add(time.Hour).Unix(), "fairlead": object{"subscribe": []string{"chat.*"}}}
+	c := object{"sub": "ann", "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix(), "fairlead": object{"subscribe": []string{"chat.*"}}}
 	for name, value := range changes {
 		if value == nil {
 			delete(c, name)

@@ -151,6 +151,8 @@ func FuzzGuardedHTTP(f *testing.F) {
 // trusted one adds is the last word.
 func FuzzClient(f *testing.F) {
 	f.Add("10.0.0.1:5", "192.0.2.7", "for=192.0.2.7", false)
+	f.Add("10.0.0.1:5", "192.0.2.7", "for=_hidden", true)
+	f.Add("10.0.0.1:5", "192.0.2.7", "", true)
 	f.Add("192.0.2.9:5", "1.1.1.1, 10.0.0.2", "", false)
 	f.Add("[::ffff:10.0.0.1%eth0]:5", "unknown, [2001:db8::1]:80", "for=\"[2001:db8::1]:80\"", true)
 	trusted := netip.MustParsePrefix("10.0.0.0/8")
@@ -161,15 +163,19 @@ func FuzzClient(f *testing.F) {
 		if byForwarded {
 			g = standard
 		}
-		seen := func(more string) (c client) {
-			r := &http.Request{Method: "GET", Header: http.Header{forwardedFor: {xff}, "Forwarded": {forwarded}}, RemoteAddr: remote}
-			if more != "" {
-				r.Header = http.Header{forwardedFor: {xff, more}, "Forwarded": {forwarded, "for=" + more}}
-			}
+		seen := func(xff, forwarded []string) (c client) {
+			r := &http.Request{Method: "GET", Header: http.Header{forwardedFor: xff, "Forwarded": forwarded}, RemoteAddr: remote}
 			g.policy.Load().followProxies(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { c = g.clientOf(r) })).ServeHTTP(&recorder{header: http.Header{}}, r)
 			return c
 		}
-		c, last := seen(""), seen("198.51.100.9")
+		c, last := seen([]string{xff}, []string{forwarded}), seen([]string{xff, "198.51.100.9"}, []string{forwarded, "for=198.51.100.9"})
+		unread := seen([]string{xff}, nil) // what proxies do not write, and let through
+		if byForwarded {
+			unread = seen(nil, []string{forwarded})
+		}
+		if c.addr != unread.addr || c.ip != unread.ip {
+			t.Errorf("got %+v, and %+v without the header that does not count", c, unread)
+		}
 		if c.ip.IsLoopback() || c.ip.Is4In6() || c.addr.Zone() != "" {
 			t.Errorf("got %+v", c)
 		}

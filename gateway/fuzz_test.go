@@ -110,11 +110,12 @@ func FuzzWebSocket(f *testing.F) {
 	mask := func(op byte, payload string) []byte {
 		return append([]byte{0x80 | op, 0x80 | byte(len(payload)), 0, 0, 0, 0}, payload...)
 	}
-	hello := mask(1, `{"op":"hello","channels":{"chat.1":{"after":"0"},"secret":{}}}`)
+	hello := mask(1, `{"op":"hello","channels":{"chat.1":{"after":"0"},"secret":{"after":"0"}}}`)
 	for who := range 3 {
 		f.Add(who, hello)
 		f.Add(who, append(hello, mask(1, `{"op":"publish","cid":1,"channel":"chat.1","data":5}`)...))
 		f.Add(who, append(hello, mask(1, `{"op":"subscribe","channel":">"}`)...))
+		f.Add(who, append(hello, mask(1, `{"op":"history","channel":"secret","cid":1}`)...))
 		f.Add(who, append(hello, mask(1, `{"op":"auth","token":"x"}`)...))
 		f.Add(who, append(hello, mask(8, "\x03\xe8")...))
 		f.Add(who, append(hello, mask(9, "ping")...))
@@ -138,6 +139,11 @@ func FuzzWebSocket(f *testing.F) {
 			_, _ = io.Copy(&said, near)
 		}()
 		_, _ = near.Write(data) // fails if the server has closed
+		_, _ = near.Write(mask(1, `{"op":"bye"}`))
+		select {
+		case <-done: // everything was said
+		case <-time.After(5 * time.Millisecond): // there was an end of a frame missing
+		}
 		_ = near.Close()
 		select {
 		case <-done:

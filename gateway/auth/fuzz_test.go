@@ -156,6 +156,7 @@ func FuzzJWK(f *testing.F) {
 		}
 	}
 	f.Add([]byte(`{"kty":"oct","k":"","alg":"none"}`))
+	f.Add([]byte(`{"kty":"oct","k":"c2hvcnQ"}`))
 	f.Add([]byte(`{"kty":"EC","crv":"P-521","x":"AA","y":"AA","use":"enc"}`))
 	f.Fuzz(func(t *testing.T, document []byte) {
 		k, err := JWKKey(document)
@@ -219,6 +220,8 @@ func FuzzTicket(f *testing.F) {
 	}
 	f.Add("tk_ABC", string(record))
 	f.Add("tk_ABC", `{"grant":{"expires":"0001-01-01T00:00:00Z"},"until":"9999-01-01T00:00:00Z"}`)
+	f.Add("tk_ABC", `{"grant":{"expires":"2001-01-01T00:00:00Z"},"until":"9999-01-01T00:00:00Z"}`)
+	f.Add("tk_ABC", `{"grant":{},"until":"2001-01-01T00:00:00Z"}`)
 	f.Add("x", "null")
 	f.Fuzz(func(t *testing.T, id, record string) {
 		g, err := (&Tickets{Store: brokenStore{record}}).Redeem(t.Context(), id)
@@ -236,6 +239,7 @@ func FuzzGranted(f *testing.F) {
 	f.Add("chat.* news.>", "chat.*", "chat.1")
 	f.Add("* *.* *.*.>", ">", "a.b.c.d")
 	f.Add("a.b a.>", "a.*.>", "a.b.c")
+	f.Add("a.* b.>", "a.>", "a.b.c")
 	f.Fuzz(func(t *testing.T, granted, pattern, channel string) {
 		r := Rights{Subscribe: strings.Fields(granted)}
 		if r.Check() != nil || protocol.CheckPattern(pattern) != nil || protocol.CheckChannel(channel) != nil {

@@ -60,9 +60,14 @@ func (g *Gateway) refuseURLTokens(next http.Handler) http.Handler {
 		}
 		for name, values := range q {
 			what := strings.ToLower(name)
-			if name == "ticket" && slices.ContainsFunc(values, isNoTicket) {
+			switch attaches := r.Method == http.MethodGet && r.URL.Path == attachPath; {
+			case what == "ticket" && !(name == "ticket" && attaches):
+				what = "a ticket, other than as ticket= to attach with,"
+			case what == "ticket" && slices.ContainsFunc(values, isNoTicket):
 				what = "what is no ticket"
-			} else if !slices.Contains(urlSecrets, what) {
+			case slices.ContainsFunc(values, isSecret):
+				what = "a token or API key"
+			case !slices.Contains(urlSecrets, what):
 				continue
 			}
 			return protocol.Errorf(protocol.BadRequest, "%s does not belong into a URL, where logs and proxies keep it: send it in the Authorization header, or in hello, and consider it known to others now", what)
@@ -70,6 +75,11 @@ func (g *Gateway) refuseURLTokens(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 		return nil
 	})
+}
+
+// isSecret tells whether s looks like an API key or a JWT.
+func isSecret(s string) bool {
+	return strings.HasPrefix(s, "fl_") || strings.HasPrefix(s, "eyJ") && strings.Count(s, ".") == 2
 }
 
 func isNoTicket(s string) bool { return s != "" && !strings.HasPrefix(s, ticketPrefix) }
@@ -81,8 +91,10 @@ func (g *Gateway) identify(ctx context.Context, from client, c credential, sessi
 	if verifier == nil {
 		return auth.Open(), nil
 	}
-	if err := g.admission.listen(from); err != nil {
-		return nil, err
+	if c.ticket || !verifier.Knows(c.text) { // who is known is listened to, whatever others show
+		if err := g.admission.listen(from); err != nil {
+			return nil, err
+		}
 	}
 	grant, err := g.verify(ctx, verifier, c)
 	if err == nil {
@@ -98,8 +110,11 @@ func (g *Gateway) identify(ctx context.Context, from client, c credential, sessi
 }
 
 func (g *Gateway) verify(ctx context.Context, verifier *auth.Verifier, c credential) (*auth.Grant, error) {
-	if !c.ticket {
+	switch {
+	case !c.ticket:
 		return verifier.Verify(ctx, c.text)
+	case c.text == anybodys:
+		return verifier.Verify(ctx, "")
 	}
 	tickets, _ := g.access.records()
 	grant, err := tickets.Redeem(ctx, c.text)

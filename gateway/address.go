@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"iter"
 	"net/http"
 	"net/netip"
@@ -26,6 +27,14 @@ type client struct {
 func (c client) with(g *auth.Grant) client {
 	c.grant = g
 	return c
+}
+
+// holder is whose sessions the client's are: a subject's or an API key's; "" for nobody's.
+func (c client) holder() string {
+	if c.grant == nil {
+		return ""
+	}
+	return cmp.Or(c.grant.Subject, c.grant.APIKey)
 }
 
 // sub is what limits by subject count the client to; "" if they do not.
@@ -109,8 +118,13 @@ func forwardedNodes(lines []string) (nodes []string) {
 			node := "unknown"
 			for pair := range quotedParts(element, ';') {
 				name, value, _ := strings.Cut(pair, "=")
+				value = strings.TrimSpace(value)
+				if !isWhole(value) { // a quote that a client left open, for a proxy to close
+					node = "unknown"
+					break
+				}
 				if strings.EqualFold(strings.TrimSpace(name), "for") {
-					node = nodeAddress(strings.TrimSpace(value))
+					node = nodeAddress(value)
 				}
 			}
 			nodes = append(nodes, node)
@@ -138,6 +152,23 @@ func quotedParts(s string, separator byte) iter.Seq[string] {
 		}
 		yield(s[begin:])
 	}
+}
+
+// isWhole tells whether a value has no quotes, or is one quoted string (RFC 9110, section 5.6.4).
+func isWhole(value string) bool {
+	inner, quoted := strings.CutPrefix(value, `"`)
+	if !quoted {
+		return !strings.Contains(value, `"`)
+	}
+	for i := 0; i < len(inner); i++ {
+		switch inner[i] {
+		case '\\':
+			i++
+		case '"':
+			return i == len(inner)-1
+		}
+	}
+	return false
 }
 
 // nodeAddress is the address of a node (RFC 7239, section 6), with or without a port, or "unknown".

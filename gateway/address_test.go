@@ -76,6 +76,8 @@ func TestOnlyTrustedProxiesAreBelieved(t *testing.T) {
 		"Forwarded, a lie in quotes":    {peer: proxy, forwarded: true, headers: []string{fwd + `for="192.0.2.7, 198.51.100.1"`}, want: "10.0.0.1", ip: "10.0.0.1", proxied: true},
 		"Forwarded, an open quote":      {peer: proxy, forwarded: true, headers: []string{fwd + `for="198.51.100.1, for=192.0.2.7`}, want: "10.0.0.1", ip: "10.0.0.1", proxied: true},
 		"Forwarded, open on its line":   {peer: proxy, forwarded: true, headers: []string{fwd + `for="198.51.100.1`, fwd + `for=192.0.2.7`}, want: "192.0.2.7", ip: "192.0.2.7"},
+		"Forwarded, a quote left open":  {peer: proxy, forwarded: true, headers: []string{fwd + `for=198.51.100.1;x=", for="[2001:db8:1:2::7]"`}, want: "10.0.0.1", ip: "10.0.0.1", proxied: true},
+		"Forwarded, an escaped quote":   {peer: proxy, forwarded: true, headers: []string{fwd + `for=192.0.2.7;x="a\"b"`}, want: "192.0.2.7", ip: "192.0.2.7"},
 		"Forwarded, hidden":             {peer: proxy, forwarded: true, headers: []string{fwd + "for=198.51.100.1, for=_hidden"}, want: "10.0.0.1", ip: "10.0.0.1", proxied: true},
 		"Forwarded, no for":             {peer: proxy, forwarded: true, headers: []string{fwd + "for=198.51.100.1, proto=https"}, want: "10.0.0.1", ip: "10.0.0.1", proxied: true},
 		"Forwarded, only the other one": {peer: proxy, forwarded: true, headers: []string{xff + "198.51.100.1"}, want: "10.0.0.1"},

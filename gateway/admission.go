@@ -28,15 +28,17 @@ type admission struct {
 	refused *prometheus.CounterVec
 
 	attached     atomic.Int64
+	strangers    atomic.Int64 // of them, those of whom it is not known who they are
 	attachedOf   *tally[netip.Addr]
 	attachedAs   *tally[string] // by subject
 	readsOf      *tally[netip.Addr]
 	attaches     *buckets[struct{}]
 	attachesOf   *buckets[netip.Addr]
-	commands     *buckets[string] // by session
+	commands     *buckets[holderSession]
 	commandsOf   *buckets[netip.Addr]
 	publishes    *buckets[string] // by channel
 	publishBytes *buckets[string]
+	tickets      *buckets[string] // by holder
 	guesses      *buckets[netip.Addr]
 	publishesAs  *buckets[string] // by subject
 	publishedAs  *buckets[string] // bytes
@@ -54,7 +56,8 @@ func newAdmission(l Limits, m *metrics) *admission {
 		readsOf:      newTally[netip.Addr](),
 		attaches:     newBuckets[struct{}](),
 		attachesOf:   newBuckets[netip.Addr](),
-		commands:     newBuckets[string](),
+		commands:     newBuckets[holderSession](),
+		tickets:      newBuckets[string](),
 		commandsOf:   newBuckets[netip.Addr](),
 		publishes:    newBuckets[string](),
 		publishBytes: newBuckets[string](),
@@ -75,6 +78,7 @@ func (d *admission) setLimits(l Limits) {
 	d.attaches.setRate(l.Attaches)
 	d.attachesOf.setRate(l.AttachesPerIP)
 	d.commands.setRate(l.Commands)
+	d.tickets.setRate(l.Tickets)
 	d.commandsOf.setRate(l.CommandsPerIP)
 	d.publishes.setRate(l.Publishes)
 	d.publishBytes.setRate(l.PublishBytes)
@@ -105,33 +109,55 @@ func (d *admission) attach(c client) error {
 		d.attached.Add(-1)
 		return d.refuse("attachments_per_ip", protocol.RateLimited, fullWait, "your address has %d attachments, as many as it may: end some", d.limits.Load().AttachmentsPerIP)
 	}
+	// Half of the places are for those of whom it is known who they are.
+	if n := d.strangers.Add(1); most >= 0 && n > int64(most+1)/2 {
+		d.leave(c, "", false)
+		return d.refuse("attachments", protocol.Unavailable, fullWait, "too many clients have yet to say who they are: try again later, or another server")
+	}
 	return nil
 }
+
+// holderSession is a session of one holder of grants: another's of the same name is another.
+type holderSession struct{ holder, session string }
 
 // attachAs takes a place of those that the subject, which may be empty, has. The caller calls leave.
 func (d *admission) attachAs(subject string) error {
 	if !d.attachedAs.enter(subject) {
 		return d.refuse("attachments_per_sub", protocol.RateLimited, fullWait, "you have %d attachments, as many as you may: end some", d.limits.Load().AttachmentsPerSub)
 	}
+	d.strangers.Add(-1)
 	return nil
 }
 
-// leave gives back what attach took, and attachAs, if the subject is not empty.
-func (d *admission) leave(c client, subject string) {
-	d.attachedAs.leave(subject)
+// leave gives back what attach took, and, if it is known who it was, attachAs.
+func (d *admission) leave(c client, subject string, known bool) {
+	if known {
+		d.attachedAs.leave(subject)
+	} else {
+		d.strangers.Add(-1)
+	}
 	d.attachedOf.leave(c.ip)
 	d.attached.Add(-1)
 }
 
-// begin takes one new attachment of c from those that may begin in this second.
-func (d *admission) begin(c client) error {
-	now := time.Now()
-	if c.ip.IsValid() {
-		if wait := d.attachesOf.take(c.ip, 1, now); wait > 0 {
-			return d.refuse("attaches_per_ip", protocol.RateLimited, wait, "your address attaches more than %d times a second: wait", d.limits.Load().AttachesPerIP)
-		}
+// approach takes what c may ask for before it is known who it is: a new
+// attachment, or a poll that goes on, which is a command.
+func (d *admission) approach(c client, goesOn bool) error {
+	if goesOn {
+		return d.request(c, 1)
 	}
-	if wait := d.attaches.take(struct{}{}, 1, now); wait > 0 {
+	if !c.ip.IsValid() {
+		return nil
+	}
+	if wait := d.attachesOf.take(c.ip, 1, time.Now()); wait > 0 {
+		return d.refuse("attaches_per_ip", protocol.RateLimited, wait, "your address attaches more than %d times a second: wait", d.limits.Load().AttachesPerIP)
+	}
+	return nil
+}
+
+// begin takes one new attachment from those that may begin in this second.
+func (d *admission) begin() error {
+	if wait := d.attaches.take(struct{}{}, 1, time.Now()); wait > 0 {
 		return d.refuse("attaches", protocol.Unavailable, wait, "more than %d clients attach in a second: wait", d.limits.Load().Attaches)
 	}
 	return nil
@@ -140,12 +166,29 @@ func (d *admission) begin(c client) error {
 // command takes one command of c and of its session, which may be "" for none.
 func (d *admission) command(c client, session string) error {
 	now := time.Now()
-	if session != "" {
-		if wait := d.commands.take(session, 1, now); wait > 0 {
-			return d.refuse("commands", protocol.RateLimited, wait, "the session sends more than %d commands a second: wait", d.limits.Load().Commands)
-		}
+	if err := d.session(c, session, now); err != nil {
+		return err
 	}
 	return d.commandsAt(c, 1, now)
+}
+
+// session takes one command of the session alone.
+func (d *admission) session(c client, session string, now time.Time) error {
+	if session == "" {
+		return nil
+	}
+	if wait := d.commands.take(holderSession{c.holder(), session}, 1, now); wait > 0 {
+		return d.refuse("commands", protocol.RateLimited, wait, "the session sends more than %d commands a second: wait", d.limits.Load().Commands)
+	}
+	return nil
+}
+
+// ticket takes one ticket of c.
+func (d *admission) ticket(c client) error {
+	if wait := d.tickets.take(c.holder(), 1, time.Now()); wait > 0 {
+		return d.refuse("tickets", protocol.RateLimited, wait, "you ask for more than %d tickets a second: wait", d.limits.Load().Tickets)
+	}
+	return nil
 }
 
 // request takes n commands of c, without a session.

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/fairlead/fairlead/gateway/auth"
 	"github.com/fairlead/fairlead/protocol"
@@ -26,12 +27,15 @@ func (g *Gateway) handleAttach(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := protocol.CheckSession(hello.Session); err != nil {
+		return err
+	}
 	if !upgrade && r.Header.Get("Sec-WebSocket-Key") != "" {
 		// Answered at once, because a client that waits here waits in vain.
 		return protocol.Errorf(protocol.BadRequest, "something between client and server took the Upgrade out of this WebSocket handshake: use another transport, or let it pass Upgrade and Connection")
 	}
 	transport := protocol.Negotiate(upgrade, strings.Join(r.Header.Values("Accept"), ","))
-	if err := g.admitHello(from, transport, hello); err != nil {
+	if err := g.admission.approach(from, goesOn(transport, hello)); err != nil {
 		return err
 	}
 	if transport == protocol.WebSocket {
@@ -40,10 +44,11 @@ func (g *Gateway) handleAttach(w http.ResponseWriter, r *http.Request) error {
 		}
 		return g.serveWebSocket(w, r, at, shown, hello)
 	}
-	from, err = g.recognizeHello(r.Context(), at, shown, hello)
+	from, err = g.recognizeHello(r.Context(), at, transport, shown, hello)
 	if err != nil {
 		return err
 	}
+	forget(r)
 	switch transport {
 	case protocol.SSE:
 		return g.serveStream(w, r, overSSE, from, hello)
@@ -55,7 +60,7 @@ func (g *Gateway) handleAttach(w http.ResponseWriter, r *http.Request) error {
 }
 
 // recognizeHello is who attaches, with the grant, and gives them a place among those of their own.
-func (g *Gateway) recognizeHello(ctx context.Context, at *place, shown credential, hello *protocol.Hello) (client, error) {
+func (g *Gateway) recognizeHello(ctx context.Context, at *place, t protocol.Transport, shown credential, hello *protocol.Hello) (client, error) {
 	if err := protocol.CheckSession(hello.Session); err != nil {
 		return at.from, err
 	}
@@ -64,15 +69,29 @@ func (g *Gateway) recognizeHello(ctx context.Context, at *place, shown credentia
 		return at.from, err
 	}
 	hello.Token = "" // not to be kept
-	return at.from.with(grant), at.admit(grant)
+	from := at.from.with(grant)
+	if goesOn(t, hello) {
+		err = g.admission.session(from, hello.Session, time.Now())
+	} else {
+		err = g.admission.begin()
+	}
+	if err != nil {
+		return at.from, err
+	}
+	return from, at.admit(grant)
 }
 
-// admitHello takes a new attachment, or a poll that goes on as a command of its session.
-func (g *Gateway) admitHello(from client, t protocol.Transport, hello *protocol.Hello) error {
-	if t == protocol.Poll && hello.Session != "" && !hello.Welcome {
-		return g.admission.command(from, hello.Session)
-	}
-	return g.admission.begin(from)
+// goesOn tells whether the hello is a poll after another, which counts as a
+// command of its session; else it begins an attachment.
+func goesOn(t protocol.Transport, hello *protocol.Hello) bool {
+	return t == protocol.Poll && hello.Session != "" && !hello.Welcome
+}
+
+// forget drops what a request showed: its handler may hold it for hours.
+func forget(r *http.Request) {
+	r.Header.Del("Authorization")
+	r.Header.Del("Cookie")
+	r.URL.RawQuery, r.RequestURI = "", ""
 }
 
 // place is what an attachment or a poll takes of those that there may be, from
@@ -81,6 +100,7 @@ type place struct {
 	g     *Gateway
 	from  client
 	sub   string // whose place it is, too; "" for nobody's
+	known bool   // who is there
 	empty bool
 }
 
@@ -89,7 +109,7 @@ func (p *place) admit(grant *auth.Grant) error {
 	if err := p.g.admission.attachAs(grant.Subject); err != nil {
 		return err
 	}
-	p.sub = grant.Subject
+	p.sub, p.known = grant.Subject, true
 	return nil
 }
 
@@ -97,14 +117,14 @@ func (p *place) admit(grant *auth.Grant) error {
 func (p *place) leave() {
 	if !p.empty {
 		p.empty = true
-		p.g.admission.leave(p.from, p.sub)
+		p.g.admission.leave(p.from, p.sub, p.known)
 	}
 }
 
 // hand returns the place for another to leave.
 func (p *place) hand() *place {
 	p.empty = true
-	return &place{g: p.g, from: p.from, sub: p.sub}
+	return &place{g: p.g, from: p.from, sub: p.sub, known: p.known}
 }
 
 // helloOf is the hello in the request: a POST's body, or a GET's query and Last-Event-ID.

@@ -223,11 +223,12 @@ func (a *attachment) addOwed(o owed, wait bool) bool {
 	return true
 }
 
-// end makes the transport write what is owed, and then end. The first ending counts.
+// end makes the transport write what is owed, and then end. The first ending
+// counts, but one that waits for messages gives way to one that does not.
 func (a *attachment) end(e ending) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.ending == nil {
+	if a.ending == nil || a.ending.flush && !e.flush {
 		a.ending = &e
 	}
 	a.room.Broadcast()
@@ -245,6 +246,9 @@ func (a *attachment) fail(err error) {
 	e := protocol.ErrorFrom(err)
 	a.g.countError(e)
 	a.end(ending{last: protocol.ErrorFrame(e), code: e.Code.CloseCode()})
+	// What is being written holds messages, perhaps for somebody who may not have them any more.
+	failed := time.Now()
+	time.AfterFunc(closeTimeout, func() { a.cutIfStuck(failed) })
 }
 
 // goAway ends the attachment after everything that it is owed, for the client
@@ -266,7 +270,7 @@ func (a *attachment) fill(s *scratch, now time.Time) (next time.Time, end *endin
 		a.proved = true
 		s.buf = a.encode(s.buf, protocol.Proof())
 	}
-	exhausted := a.takeMessages(s, now)
+	exhausted := end != nil && !end.flush || a.takeMessages(s, now)
 	if end != nil && (exhausted || !end.flush) {
 		if end.last.Len() > 0 {
 			s.buf = a.encode(s.buf, protocol.Beat(a.reader.Watermark()))

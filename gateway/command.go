@@ -180,7 +180,7 @@ func (g *Gateway) handleCommands(w http.ResponseWriter, r *http.Request) error {
 	if who.grant, err = g.identify(r.Context(), who, credentialOf(r).or(request.Token), request.Session); err != nil {
 		return err
 	}
-	from := caller{from: who, session: request.Session, attachmentID: request.Attachment, attachment: g.attached(request.Session, request.Attachment, who.sub())}
+	from := caller{from: who, session: request.Session, attachmentID: request.Attachment, attachment: g.attached(request.Session, request.Attachment, who.grant)}
 	replies, size := make([]rawFrame, 0, len(request.Commands)), 0
 	for _, frame := range request.Commands {
 		reply := g.executeWithin(r.Context(), from, frame, g.limits().Batch-size)
@@ -210,8 +210,8 @@ func (g *Gateway) executeWithin(ctx context.Context, from caller, frame []byte, 
 // attached is the attachment of this node with that id, if it is the session's
 // and the subject's, and has not ended: one that has may still wait for its peer
 // to close.
-func (g *Gateway) attached(session, id, subject string) *attachment {
-	if a := g.attachment(id); a != nil && a.session == session && a.grant.Load().Subject == subject && !a.ended() {
+func (g *Gateway) attached(session, id string, holder *auth.Grant) *attachment {
+	if a := g.attachment(id); a != nil && a.session == session && a.grant.Load().SameHolder(holder) && !a.ended() {
 		return a
 	}
 	return nil
@@ -221,7 +221,7 @@ func (g *Gateway) attached(session, id, subject string) *attachment {
 type relayedCommand struct {
 	Session    string          `json:"session"`
 	Attachment string          `json:"attachment"`
-	Subject    string          `json:"sub"` // who asks
+	Holder     auth.Grant      `json:"holder"` // who asks, and nothing of what they may do
 	Renewal    *auth.Grant     `json:"renewal,omitempty"`
 	Frame      json.RawMessage `json:"frame"`
 }
@@ -245,7 +245,7 @@ func (g *Gateway) elsewhere(ctx context.Context, from caller, c *protocol.Comman
 			return nil, err
 		}
 	}
-	request, err := json.Marshal(relayedCommand{from.session, from.attachmentID, from.from.sub(), from.renewal, frame})
+	request, err := json.Marshal(relayedCommand{from.session, from.attachmentID, from.from.grant.Holder(), from.renewal, frame})
 	if err != nil {
 		return nil, err
 	}
@@ -262,7 +262,7 @@ func (g *Gateway) relayed(ctx context.Context, request []byte) []byte {
 	reply := &protocol.Reply{Err: errGone()}
 	if err := json.Unmarshal(request, &c); err != nil {
 		reply.Err = protocol.ErrorFrom(err)
-	} else if a := g.attached(c.Session, c.Attachment, c.Subject); a != nil {
+	} else if a := g.attached(c.Session, c.Attachment, &c.Holder); a != nil {
 		from := caller{from: client{grant: a.grant.Load()}, relayed: true, session: c.Session, attachmentID: c.Attachment, attachment: a, renewal: c.Renewal}
 		reply = g.execute(ctx, from, c.Frame)
 	}

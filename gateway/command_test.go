@@ -161,9 +161,12 @@ func TestAnotherSessionsAttachmentIsGone(t *testing.T) {
 				f.wantError(t, "session "+session, protocol.Gone)
 			}
 		}
-		for attachment, code := range map[string]protocol.Code{"": protocol.BadRequest, "x": protocol.Gone, "x.1": protocol.Gone, "*.1": protocol.Gone, "a b.1": protocol.Gone, w.broker.Node() + ".99": protocol.Gone} {
+		for attachment, code := range map[string]protocol.Code{"": protocol.BadRequest, "x": protocol.Gone, "x.1": protocol.Gone, w.broker.Node() + ".99": protocol.Gone} {
 			stranger := &link{welcome: frame{Session: "mine", Attachment: attachment}}
 			w.commands(stranger, `{"op":"bye"}`)[0].wantError(t, "the attachment "+attachment, code)
+		}
+		for _, attachment := range []string{"*.1", "a b.1", "<", strings.Repeat("a", 65)} {
+			w.call(request{method: "POST", path: "/v1/commands", body: `{"session":"mine","attachment":"` + attachment + `","commands":[{"op":"bye"}]}`}).wantProblem(t, attachment, protocol.BadRequest)
 		}
 		w.publish("a", 1)
 		equal(t, "and the attachment goes on", l.collect(1), []string{"1"})

@@ -29,6 +29,7 @@ type Limits struct {
 	AttachesPerIP      int // of one address: 500
 	Commands           int // a second, of one session; a poll that goes on is one: 1,000
 	CommandsPerIP      int // of one address; what an origin publishes counts as well: 20,000
+	Tickets            int // a second, of one subject or API key: 20
 	Publishes          int // messages a second to one channel: 10,000
 	PublishBytes       int // their bytes: 64 MiB
 	GuessesPerIP       int // tokens, keys and tickets that are no good, a second, of one address: 100
@@ -55,6 +56,7 @@ func (l Limits) withDefaults() Limits {
 	l.AttachesPerIP = cmp.Or(l.AttachesPerIP, 500)
 	l.Commands = cmp.Or(l.Commands, 1000)
 	l.CommandsPerIP = cmp.Or(l.CommandsPerIP, 20_000)
+	l.Tickets = cmp.Or(l.Tickets, 20)
 	l.Publishes = cmp.Or(l.Publishes, 10_000)
 	l.PublishBytes = cmp.Or(l.PublishBytes, 64<<20)
 	l.GuessesPerIP = cmp.Or(l.GuessesPerIP, 100)

@@ -87,8 +87,9 @@ func (g *Gateway) guardPages(p *pages, next http.Handler) http.Handler {
 			public.ServeHTTP(w, r)
 		case strings.HasPrefix(path, "/"+protocol.Version+"/"):
 			guarded.ServeHTTP(w, r)
-		default:
-			next.ServeHTTP(w, r) // pages, health: nothing there acts for anybody
+		default: // pages, health, metrics: nothing there acts for anybody
+			r.Header.Del("Cookie")
+			next.ServeHTTP(w, r)
 		}
 	})
 }
@@ -96,17 +97,23 @@ func (g *Gateway) guardPages(p *pages, next http.Handler) http.Handler {
 // check reports that the request is from a page that may not send it, or nil.
 // A cookie that does not count is taken out of the request.
 func (p *pages) check(r *http.Request) error {
+	origin := r.Header.Get("Origin")
+	if strings.HasPrefix(origin, "http:") && !isLocalHost(r.Host) {
+		r.Header.Del("Cookie") // anybody on the way to the page could have written it
+	}
 	// The same rule for every method: a GET opens a WebSocket, and attaches.
 	if p.own.Check(&http.Request{Method: http.MethodPost, Host: r.Host, Header: r.Header, URL: r.URL}) == nil {
 		return nil
 	}
-	origin := r.Header.Get("Origin")
 	listed := origin != "" && p.listed.OriginAllowed(r)
 	if !listed || !p.cookies {
 		r.Header.Del("Cookie")
 	}
-	if listed || origin == "" && r.Method == http.MethodGet { // such as a link, or an image
+	if listed || r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Mode") == "navigate" { // somebody follows a link
 		return nil
+	}
+	if origin == "" {
+		return protocol.Errorf(protocol.Forbidden, "another site may not embed this")
 	}
 	return protocol.Errorf(protocol.Forbidden, "pages of the origin %.100q may not use this gateway: add it to origins in the gateway's settings", origin)
 }

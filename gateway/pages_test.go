@@ -29,6 +29,7 @@ const (
 	cross    = "Sec-Fetch-Site: cross-site\n"
 	sameSite = "Sec-Fetch-Site: same-site\n"
 	same     = "Sec-Fetch-Site: same-origin\n"
+	follows  = "Sec-Fetch-Mode: navigate\n"
 )
 
 // owns are cases of the gateway's own pages, of who is no browser, and of who is no script: whatever is listed.
@@ -38,9 +39,10 @@ var owns = []pageCase{
 	{"Sec-Fetch-Site: none\n", 200, 200, "", false},
 	{mine, 200, 200, "", false},
 	{mine + same, 200, 200, "", false},
-	{"Origin: http://fairlead\n", 200, 200, "", false},
-	{cross, 401, 200, "", false},
-	{sameSite, 401, 200, "", false},
+	{"Origin: http://fairlead\n", 401, 200, "", false}, // whose page may have been written on the way
+	{cross, 403, 403, "", false},                       // an image
+	{sameSite, 403, 403, "", false},
+	{cross + follows, 401, 200, "", false}, // a link
 }
 
 var pageCases = map[string][]pageCase{

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -26,7 +27,7 @@ func (g *Gateway) newPolicy(o Options) (*policy, error) {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	p := &policy{auth: o.Auth, proxies: slices.Clone(o.TrustedProxies), forwarded: o.Forwarded, pages: pages}
-	p.entry = g.guardPages(pages, g.router)
+	p.entry = g.guardPages(pages, g.refuseURLTokens(g.router))
 	if len(p.proxies) > 0 {
 		p.entry = p.followProxies(p.entry)
 	}
@@ -45,6 +46,9 @@ func (g *Gateway) newPolicy(o Options) (*policy, error) {
 // The Verifier from before is the caller's to close afterwards. Calls must not overlap.
 func (g *Gateway) Reload(o Options) error {
 	o = o.withDefaults()
+	if before := g.policy.Load(); before != nil && before.auth != nil && o.Auth == nil {
+		return errors.New("gateway: a gateway with keys does not become open while it runs: restart it for that")
+	}
 	p, err := g.newPolicy(o)
 	if err != nil {
 		return err

@@ -173,7 +173,7 @@ func TestAReloadThatFailsChangesNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newGuarded(t, Options{Origins: []string{"https://app.example.com"}, Grace: grace})
 		l, began := w.short(protocol.SSE), time.Now()
-		bad := Options{Origins: []string{"nonsense"}, Grace: time.Hour, LocalOnly: true, Limits: Limits{Attachments: 1, Frame: 1, AttachmentsPerSub: -1}, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}
+		bad := Options{Auth: w.g.options.Auth, Origins: []string{"nonsense"}, Grace: time.Hour, LocalOnly: true, Limits: Limits{Attachments: 1, Frame: 1, AttachmentsPerSub: -1}, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}
 		if err := w.g.Reload(bad); err == nil || !strings.Contains(err.Error(), "nonsense") {
 			t.Errorf("got %v", err)
 		}

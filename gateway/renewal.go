@@ -29,12 +29,12 @@ func (g *Gateway) renewalOf(ctx context.Context, from caller, token string) (*au
 
 // renew gives the attachment another grant. What that does not cover ends.
 func (a *attachment) renew(grant *auth.Grant) (renewed, error) {
-	if grant.Subject != a.grant.Load().Subject {
-		return renewed{}, protocol.Errorf(protocol.Forbidden, "the token has another sub than this attachment: attach anew with it")
+	if !grant.SameHolder(a.grant.Load()) {
+		return renewed{}, protocol.Errorf(protocol.Forbidden, "the token is of somebody else than this attachment, by its sub: attach anew with it")
 	}
 	a.grant.Store(grant) // before looking: a subscribe that is under way looks again after it
 	for _, frame := range endUngranted(a.reader, grant) {
-		a.owe(owed{wire: frame})
+		a.tell(owed{wire: frame})
 	}
 	a.wake()    // for its new end
 	a.regrant() // what was taken back since the grant was verified
@@ -74,7 +74,7 @@ func (a *attachment) subscribe(ctx context.Context, pattern string, start protoc
 	}
 	if !a.grant.Load().MaySubscribe(pattern) { // it was renewed meanwhile
 		a.reader.Unsubscribe(pattern)
-		a.owe(owed{wire: unsubscribed(pattern)}) // it may have told of the beginning
+		a.tell(owed{wire: unsubscribed(pattern)}) // it may have told of the beginning
 		return nil, notGranted("subscribing to", pattern)
 	}
 	a.wake()

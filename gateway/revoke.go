@@ -31,7 +31,7 @@ const (
 	revocationRecords = "revoked"
 	revocationBytes   = 64 << 20
 	ticketRecords     = "tickets"
-	ticketBytes       = 16 << 20
+	ticketBytes       = 64 << 20
 )
 
 // accessTimeout bounds how long the log may take to tell what was revoked.
@@ -80,7 +80,17 @@ func (g *Gateway) heardOf(_ string, record []byte) {
 		g.log.Error("a revocation cannot be put in force", "error", err)
 		return
 	}
-	g.regrant()
+	g.enforce(r)
+}
+
+// enforce ends what a revocation takes back.
+func (g *Gateway) enforce(r auth.Revocation) {
+	for _, a := range g.all() {
+		if r.Takes(a.grant.Load(), a.session) {
+			a.regrant()
+		}
+	}
+	g.access.change()
 }
 
 // regrant looks at every grant that is in use again.
@@ -112,6 +122,9 @@ func (g *Gateway) handleRevoke(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := mayManage(from.grant, ">"); err != nil { // before its body is read
+		return err
+	}
 	body, err := g.readBody(w, r, g.limits().Frame)
 	if err != nil {
 		return err
@@ -130,7 +143,7 @@ func (g *Gateway) handleRevoke(w http.ResponseWriter, r *http.Request) error {
 	if verifier == nil {
 		return protocol.Errorf(protocol.BadRequest, "this gateway has no keys, and so there is nothing to revoke: configure auth")
 	}
-	revocation := auth.Revocation{Subject: asked.Subject, TokenID: asked.TokenID, Session: asked.Session, At: time.Now()}
+	revocation := auth.Revocation{Subject: asked.Subject, TokenID: asked.TokenID, Session: asked.Session, All: asked.All, At: time.Now()}
 	if asked.Before != 0 {
 		revocation.At = time.UnixMilli(asked.Before)
 	}
@@ -154,7 +167,7 @@ func (g *Gateway) revoke(ctx context.Context, r auth.Revocation, longest time.Du
 	if err := g.access.revoked.Add(r); err != nil {
 		return err
 	}
-	g.regrant()
+	g.enforce(r)
 	if !r.Until.IsZero() && !r.Until.After(time.Now()) {
 		return nil // nothing that is as old can be accepted any more
 	}

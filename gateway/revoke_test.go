@@ -367,3 +367,64 @@ func TestARevocationInTheMomentOfUseIsNotMissed(t *testing.T) {
 		}
 	})
 }
+
+// What is published after it does not reach a client that was slow to read what came before.
+func TestNothingIsDeliveredAfterARevocation(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newGuarded(t, Options{})
+		l := w.attach(protocol.WebSocket, helloAs(w.token("ann", chat), `"channels":{"chat.1":{}}`))
+		w.publish("chat.1", `"before"`) // which is being written, to a client that does not read
+		w.revoke(`"sub":"ann"`)
+		w.publish("chat.1", `"after"`)
+		time.Sleep(closeTimeout / 2)
+		for {
+			f, err := l.read()
+			if err != nil {
+				break
+			}
+			if f.Op == "message" && string(f.Data) != `"before"` {
+				t.Errorf("got %s", f.raw)
+			}
+		}
+		slow := w.attach(protocol.WebSocket, helloAs(w.token("bob", chat), `"channels":{"chat.1":{}}`))
+		w.publish("chat.1", `"before"`)
+		w.revoke(`"sub":"bob"`)
+		time.Sleep(closeTimeout + time.Second)
+		if n, err := slow.conn.Read(make([]byte, 1)); err == nil {
+			t.Errorf("%d bytes came after it was cut off", n)
+		}
+	})
+}
+
+// A key that was stolen signs whatever its thief likes, also without a sub.
+func TestAllTokensCanBeRevoked(t *testing.T) {
+	over(t, func(t *testing.T, transport protocol.Transport) {
+		w := newGuarded(t, Options{})
+		var polled <-chan answer
+		key := w.attach(protocol.SSE, helloAs(w.admin, `"channels":{"chat.1":{}}`))
+		var l *link
+		if transport == protocol.Poll {
+			polled = w.waiting(helloAs(w.token("", chat), `"session":"p","wait":50,"channels":{"chat.1":{}}`))
+		} else {
+			l = w.attach(transport, helloAs(w.token("", chat), `"channels":{"chat.1":{}}`))
+			defer l.hangUp()
+		}
+		w.revoke(`"all":true`)
+		if l != nil {
+			if f := l.want("error"); f.Code != "unauthorized" {
+				t.Errorf("got %s", f.raw)
+			}
+		} else {
+			(<-polled).wantProblem(t, "a poll", protocol.Unauthorized)
+		}
+		w.publish("chat.1", 1)
+		if got := key.collect(1); got[0] != "1" { // an API key is no token
+			t.Errorf("got %v", got)
+		}
+		key.hangUp()
+		time.Sleep(time.Second)
+		if a := w.call(w.as(w.token("ann", chat), poster("chat.1", "text/plain", "x"))); a.status != 201 {
+			t.Errorf("a token issued later: got %d %s", a.status, a.body)
+		}
+	})
+}

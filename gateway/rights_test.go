@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -183,30 +184,15 @@ func TestAnOpenGatewayThatGetsKeysEndsWhatThereIs(t *testing.T) {
 	}, streams...)
 }
 
-func TestAGatewayThatIsOpenedKeepsWhoIsThere(t *testing.T) {
-	over(t, func(t *testing.T, transport protocol.Transport) {
+// A file of settings that is empty for a moment must not let everybody in.
+func TestAGatewayWithKeysDoesNotBecomeOpen(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newGuarded(t, Options{})
-		l := w.short(transport)
-		defer l.hangUp()
-		polled := w.waiting(helloAs(w.tokenFor("ann", chat, lifetime), `"session":"p","wait":50,"channels":{"chat.1":{}}`))
-		w.reload(Options{})
-		l.w = w.bearing(w.token("ann", chat))
-		for _, command := range []string{`{"op":"subscribe","cid":1,"channel":"news.1"}`, `{"op":"auth","cid":1,"token":"anything"}`, `{"op":"beat","cid":1}`} {
-			if f := l.replyTo(command); !f.OK {
-				t.Errorf("%s: got %+v", command, f)
-			}
+		if err := w.g.Reload(Options{}); err == nil || !strings.Contains(err.Error(), "restart") {
+			t.Errorf("got %v", err)
 		}
-		time.Sleep(lifetime + 10*time.Second) // it would have ended
-		w.publish("chat.1", 1)
-		w.publish("news.1", 2)
-		l.wantData("1", "2")
-		if a := <-polled; a.status != 200 { // as long as it could have waited before
-			t.Errorf("a poll that waits: got %d %s", a.status, a.body)
-		}
-		if f := l.replyTo(`{"op":"bye","cid":1}`); !f.OK {
-			t.Errorf("bye: got %+v", f)
-		}
-	}, streams...)
+		w.call(poster("chat.1", "text/plain", "x")).wantProblem(t, "afterwards", protocol.Unauthorized)
+	})
 }
 
 // wantData is collect where other frames may come between.

@@ -22,7 +22,6 @@ import (
 func (g *Gateway) routes() http.Handler {
 	r := chi.NewRouter()
 	r.Route("/"+protocol.Version, func(r chi.Router) {
-		r.Use(g.refuseURLTokens)
 		r.Get("/attach", g.handle(g.handleAttach))
 		r.Post("/attach", g.handle(g.handleAttach))
 		r.Post("/commands", g.handle(g.handleCommands))

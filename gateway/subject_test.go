@@ -283,7 +283,11 @@ func TestWhoGuessesIsSoonNotListenedTo(t *testing.T) {
 			guesser.begin(transport, attaching(helloAs(shows[i%3], `"channels":{"a":{}}`))).wantCode(t, "a guess", protocol.Unauthorized)
 		}
 		guesser.wantLimited(transport, attaching(helloAs("garbage", `"channels":{"a":{}}`)), "guesses_per_ip")
-		guesser.wantLimited(transport, good, "guesses_per_ip")
+		fresh := attaching(helloAs(w.token("ann", rights), `"wait":0,"channels":{"a":{}}`))
+		guesser.wantLimited(transport, fresh, "guesses_per_ip")
+		if f := guesser.begin(transport, good); f.Op != "welcome" {
+			t.Errorf("a token that was seen: got %s", f.raw)
+		}
 		healthy.wantServed()
 		if f := other.begin(transport, good); f.Op != "welcome" {
 			t.Errorf("from another address: got %s", f.raw)
@@ -292,7 +296,7 @@ func TestWhoGuessesIsSoonNotListenedTo(t *testing.T) {
 			t.Errorf("from no address: got %s", f.raw)
 		}
 		time.Sleep(time.Second)
-		if f := guesser.begin(transport, good); f.Op != "welcome" {
+		if f := guesser.begin(transport, fresh); f.Op != "welcome" {
 			t.Errorf("a second later: got %s", f.raw)
 		}
 	})

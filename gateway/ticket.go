@@ -11,10 +11,17 @@ import (
 // ticketPrefix begins a ticket.
 const ticketPrefix = "tk_"
 
+// anybodys is the ticket of those who show nothing. It stands for what they have
+// without it, and takes no room, which anybody could ask for.
+const anybodys = ticketPrefix + "anonymous"
+
 // handleTickets is POST /v1/tickets (PROTOCOL.md 4.6).
 func (g *Gateway) handleTickets(w http.ResponseWriter, r *http.Request) error {
 	from, err := g.recognize(r, 1)
 	if err != nil {
+		return err
+	}
+	if err := g.admission.ticket(from); err != nil {
 		return err
 	}
 	ticket, err := g.issueTicket(r.Context(), from.grant)
@@ -28,8 +35,11 @@ func (g *Gateway) handleTickets(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (g *Gateway) issueTicket(ctx context.Context, grant *auth.Grant) (string, error) {
-	if grant.Source == auth.FromNoKeys {
+	switch grant.Source {
+	case auth.FromNoKeys:
 		return ticketPrefix + rand.Text(), nil // nobody will ask what it stands for
+	case auth.FromNobody:
+		return anybodys, nil
 	}
 	tickets, _ := g.access.records()
 	return tickets.Issue(ctx, grant)

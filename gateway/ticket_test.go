@@ -137,9 +137,9 @@ func TestATicketIsForAttachingByGETOnly(t *testing.T) {
 				continue // it is for that, or they are for everybody
 			}
 			r.path += "&ticket=" + ticket
-			w.call(r).wantProblem(t, r.method+" "+r.path, protocol.Unauthorized)
+			w.call(r).wantProblem(t, r.method+" "+r.path, protocol.BadRequest)
 		}
-		w.call(request{method: "GET", path: "/metrics?ticket=" + ticket}).wantProblem(t, "metrics", protocol.Unauthorized)
+		w.call(request{method: "GET", path: "/metrics?ticket=" + ticket}).wantProblem(t, "metrics", protocol.BadRequest)
 		for what, r := range map[string]request{
 			"a header": w.as(ticket, request{method: "GET", path: "/v1/attach?channel=a"}), "a hello": attaching(helloAs(ticket, `"channels":{"a":{}}`)),
 			"a cookie": {method: "GET", path: "/v1/attach?channel=a", headers: "Cookie: " + cookieName + "=" + ticket},
@@ -247,6 +247,29 @@ func TestATicketOfTheAnonymousGrant(t *testing.T) {
 		if f := w.begin(transport, ticketed(a.Ticket)); f.Op != "welcome" || f.ExpiresIn != 0 {
 			t.Errorf("got %s", f.raw)
 		}
-		w.begin(transport, ticketed(a.Ticket)).wantCode(t, "again", protocol.Unauthorized)
+		if a := newGuarded(t, Options{}).call(request{method: "POST", path: "/v1/tickets"}); a.status != 401 {
+			t.Errorf("where nobody is let in without a token: got %d", a.status)
+		}
+		newGuarded(t, Options{}).begin(transport, ticketed(a.Ticket)).wantCode(t, "there", protocol.Unauthorized)
+	})
+}
+
+func TestTicketsOfOneHolderAreLimited(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newGuarded(t, Options{Limits: Limits{Tickets: 2}})
+		ann := w.as(w.token("ann", chat), request{method: "POST", path: "/v1/tickets"})
+		for range 2 * burstSeconds {
+			w.call(ann)
+		}
+		after := w.wantRefused(ann, protocol.RateLimited, "tickets")
+		for name, other := range map[string]string{"another": w.token("bob", chat), "an API key": w.admin} {
+			if a := w.call(w.as(other, request{method: "POST", path: "/v1/tickets"})); a.status != 201 {
+				t.Errorf("%s: got %d %s", name, a.status, a.body)
+			}
+		}
+		time.Sleep(after)
+		if a := w.call(ann); a.status != 201 {
+			t.Errorf("after the time it asked for: got %d %s", a.status, a.body)
+		}
 	})
 }

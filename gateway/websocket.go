@@ -118,7 +118,7 @@ func (c *webSocket) serve(hello *protocol.Hello) {
 		}
 	}
 	// Refused only now, and not as a handshake: a browser does not tell its page why one has failed.
-	from, err := c.g.recognizeHello(ctx, c.place, c.shown, hello)
+	from, err := c.g.recognizeHello(ctx, c.place, protocol.WebSocket, c.shown, hello)
 	if err != nil {
 		c.refuse(err)
 		return

@@ -212,10 +212,23 @@ func ParseCommands(b []byte) (*Commands, error) {
 	if err := CheckSession(c.Session); err != nil {
 		return nil, err
 	}
+	if !isAttachment(c.Attachment) {
+		return nil, Errorf(BadRequest, "attachment is not one: give what the welcome said")
+	}
 	if len(c.Commands) > MaxCommands {
 		return nil, Errorf(BadRequest, "%d commands are too many: at most %d in one request", len(c.Commands), MaxCommands)
 	}
 	return c, nil
+}
+
+// isAttachment tells whether s can be an attachment's name. It may be empty.
+func isAttachment(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '.' {
+			return false
+		}
+	}
+	return len(s) <= 64
 }
 
 // ParsePublication parses one message to publish.
@@ -297,6 +310,7 @@ type Revoke struct {
 	Subject string `json:"sub"`
 	TokenID string `json:"jti"`
 	Session string `json:"session"`
+	All     bool   `json:"all"`
 	Before  int64  `json:"before"` // milliseconds since the Unix epoch; 0: now
 }
 

@@ -76,6 +76,11 @@ type Grant struct {
 	Expires time.Time `json:"expires,omitzero"`   // from then on it is refused: the token's exp, and the clock skew. Zero: never
 }
 
+// Holder is the grant without what it grants.
+func (g *Grant) Holder() Grant {
+	return Grant{Source: g.Source, Subject: g.Subject, APIKey: g.APIKey}
+}
+
 // SameHolder tells whether both are of the same user, or the same API key, or of
 // nobody in particular in the same way.
 func (g *Grant) SameHolder(other *Grant) bool {

@@ -130,6 +130,19 @@ func (v *Verifier) Verify(ctx context.Context, credential string) (*Grant, error
 	return g, nil
 }
 
+// Knows tells whether Verify knows the credential: it is empty, an API key that
+// is configured, or a token that was seen.
+func (v *Verifier) Knows(credential string) bool {
+	switch {
+	case credential == "":
+		return true
+	case strings.HasPrefix(credential, apiKeyPrefix):
+		_, err := v.apiKeys.find(credential)
+		return err == nil
+	}
+	return len(credential) <= MaxTokenBytes && v.seen.find(sha256.Sum256([]byte(credential)), v.ring()) != nil
+}
+
 // Again is what g, which another Verifier may have granted, has become with this
 // one: API keys and anonymous clients may have been given other rights, or none
 // any more, which is an error. A token's grant stands until it ends. With a nil

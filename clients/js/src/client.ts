@@ -5,7 +5,7 @@ import type { Transport } from './frame.ts';
 import { diagnose, type Diagnostics } from './diagnostics.ts';
 import type { State } from './link.ts';
 import { Memory } from './memory.ts';
-import { ask, Watchdog, type Net } from './net.ts';
+import { ask, isPublic, Watchdog, type Net } from './net.ts';
 import { watchPage } from './page.ts';
 import { defaults, type Policy } from './policy.ts';
 import { poll } from './poll.ts';
@@ -113,14 +113,14 @@ export class Client {
     return new Channel(name, {
       session: this.#session,
       buffer: this.#buffer,
-      get: (path, query, signal) => this.#get(path, query, true, signal),
+      get: (path, query, signal) => this.#get(path, query, signal),
       report: (error) => this.#emit('error', error),
     });
   }
 
   /** Asks the server for the log's position and its time. */
   async ping(): Promise<{ id: string; time: number }> {
-    return (await this.#get('v1/ping', {}, false)) as { id: string; time: number };
+    return (await this.#get('v1/ping', {})) as { id: string; time: number };
   }
 
   /** What the client is doing, and why: plain data, for support and bug reports. */
@@ -172,12 +172,12 @@ export class Client {
   }
 
   /** A GET changes nothing: it is tried again when the network fails, for two pooled connections in a row may be dead. */
-  async #get(path: string, query: object, tokened: boolean, signal?: AbortSignal): Promise<unknown> {
+  async #get(path: string, query: object, signal?: AbortSignal): Promise<unknown> {
     const params = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== undefined));
     const asked = `${path}?${params}`;
     for (let left = tries; ; ) {
       const tokens = this.#net.token;
-      const token = tokened ? await tokens.get() : undefined;
+      const token = isPublic(path) ? undefined : await tokens.get();
       signal?.throwIfAborted();
       const watchdog = new Watchdog(this.#net.clock);
       const abort = (): void => watchdog.abort(signal?.reason);

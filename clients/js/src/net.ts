@@ -56,6 +56,11 @@ export interface Ask {
 
 const json = 'application/json';
 
+/** Whether every page may have it: who may not see it because of a cookie that goes along would take the network to be away. */
+export function isPublic(path: string): boolean {
+  return path.startsWith('v1/ping');
+}
+
 /** Sends a request and gives its response once its headers are in and it is what was asked for. Throws a FairleadError. */
 export async function request(net: Net, { path, accept = json, token, body, keepalive = false }: Ask, watchdog: Watchdog): Promise<Response> {
   const init = {
@@ -66,7 +71,7 @@ export async function request(net: Net, { path, accept = json, token, body, keep
     cache: 'no-store',
     // A redirect would carry the body, token and all, to wherever a captive portal points.
     redirect: 'manual',
-    credentials: net.credentials,
+    credentials: isPublic(path) ? undefined : net.credentials,
     keepalive,
     signal: watchdog.signal,
   } as RequestInit;

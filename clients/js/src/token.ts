@@ -41,7 +41,7 @@ export class Token {
     if (this.kept !== undefined && this.kept !== old) return this.kept;
     // Those who ask together ask once, and none waits for ever.
     this.#asked ??= new Promise<string>((resolve, reject) => {
-      const cancel = this.#clock.after(limit, () => reject(new Error(`it took longer than ${limit} ms`)));
+      const cancel = this.#clock.after(limit, () => reject(new Error(`nothing came within ${limit} ms`)));
       new Promise<string>((resolved) => resolved(source())).then(resolve, reject).finally(cancel);
     }).finally(() => (this.#asked = undefined));
     try {

@@ -3,10 +3,13 @@ package broker
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -60,9 +63,25 @@ func (b *Broker) msg(p *Publication) *nats.Msg {
 	set(headerFrom, p.From)
 	set(headerEncoding, string(p.Encoding))
 	if p.Key != "" {
-		set(headerKey, p.Channel+"/"+p.Key) // JetStream's are stream-wide
+		set(headerKey, keyID(p.Channel, p.From, p.Key))
 	}
 	return m
+}
+
+// keyID is what JetStream knows a key by. Its ids are stream-wide, and anybody
+// who may publish to a channel sees the keys of others there: each has its own.
+func keyID(channel, from, key string) string {
+	if from == "" {
+		return channel + "/" + key
+	}
+	sum := sha256.Sum256([]byte(from))
+	return channel + "/" + key + " " + base64.RawURLEncoding.EncodeToString(sum[:9]) // a key has no spaces
+}
+
+// keyOf is the key in what JetStream knows it by.
+func keyOf(channel, id string) string {
+	key, _, _ := strings.Cut(strings.TrimPrefix(id, channel+"/"), " ")
+	return key
 }
 
 // Publish stores one message. When it returns without an error, the message is

@@ -67,7 +67,7 @@ func (b *Broker) entry(r record) (*Entry, bool) {
 		Encoding: protocol.Encoding(r.header.Get(headerEncoding)),
 		Time:     r.time,
 		From:     r.header.Get(headerFrom),
-		Key:      strings.TrimPrefix(r.header.Get(headerKey), channel+"/"),
+		Key:      keyOf(channel, r.header.Get(headerKey)),
 	}
 	e.Wire = m.Wire()
 	return e, true

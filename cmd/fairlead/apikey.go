@@ -25,8 +25,8 @@ func readAPIKeys(path string) ([]auth.APIKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	var entries []apiKeyEntry
-	if err := yaml.UnmarshalWithOptions(text, &entries, yaml.Strict()); err != nil {
+	entries, err := parseAPIKeys(text)
+	if err != nil {
 		return nil, fmt.Errorf("it must be a list of keys as fairlead api-key prints them: %w", yamlError(path, err))
 	}
 	keys := make([]auth.APIKey, len(entries))
@@ -40,6 +40,16 @@ func readAPIKeys(path string) ([]auth.APIKey, error) {
 		return nil, fmt.Errorf("the file holds no key: make one with fairlead api-key, or leave auth.api_keys out")
 	}
 	return keys, tryVerifier(auth.Options{APIKeys: keys})
+}
+
+func parseAPIKeys(text []byte) (entries []apiKeyEntry, err error) {
+	defer func() { // go-yaml 1.19 panics where a list is to be and a tag is, such as in "!x 0": a reload must not end the gateway
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("the YAML library failed: %v", fault)
+		}
+	}()
+	err = yaml.UnmarshalWithOptions(text, &entries, yaml.Strict())
+	return entries, err
 }
 
 // key is the entry as the gateway has it.

@@ -36,6 +36,7 @@ func FuzzAPIKeyFile(f *testing.F) {
 	f.Add("- name: shop\n  manage: [a..b]\n  hash: \"", "\"\n")
 	f.Add("- {name: shop, subscribe: [a], hash: ", "}\n- &a {name: *a}")
 	f.Add("hash: [", "]\n? x")
+	f.Add("!", " 00") // the library panics
 	path := filepath.Join(f.TempDir(), "keys.yaml")
 	f.Fuzz(func(t *testing.T, before, after string) {
 		for _, hash := range []string{auth.HashAPIKey(key), key} {

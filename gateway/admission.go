@@ -32,6 +32,8 @@ type admission struct {
 	attachedOf   *tally[netip.Addr]
 	attachedAs   *tally[string] // by subject
 	readsOf      *tally[netip.Addr]
+	bodies       *tally[string]     // bytes, all under one key
+	bodiesOf     *tally[netip.Addr] // bytes
 	attaches     *buckets[struct{}]
 	attachesOf   *buckets[netip.Addr]
 	commands     *buckets[holderSession]
@@ -54,6 +56,8 @@ func newAdmission(l Limits, m *metrics) *admission {
 		attachedOf:   newTally[netip.Addr](),
 		attachedAs:   newTally[string](),
 		readsOf:      newTally[netip.Addr](),
+		bodies:       newTally[string](),
+		bodiesOf:     newTally[netip.Addr](),
 		attaches:     newBuckets[struct{}](),
 		attachesOf:   newBuckets[netip.Addr](),
 		commands:     newBuckets[holderSession](),
@@ -75,6 +79,8 @@ func (d *admission) setLimits(l Limits) {
 	d.attachedOf.setMost(l.AttachmentsPerIP)
 	d.attachedAs.setMost(l.AttachmentsPerSub)
 	d.readsOf.setMost(l.ReadsPerIP)
+	d.bodies.setMost(l.Bodies)
+	d.bodiesOf.setMost(l.Bodies / bodiesShare)
 	d.attaches.setRate(l.Attaches)
 	d.attachesOf.setRate(l.AttachesPerIP)
 	d.commands.setRate(l.Commands)
@@ -259,6 +265,29 @@ func (d *admission) read(c client) (done func(), err error) {
 		return nil, d.refuse("reads_per_ip", protocol.RateLimited, busyWait, "%d pages are being read for your address, as many as may be at a time: wait", d.limits.Load().ReadsPerIP)
 	}
 	return func() { d.readsOf.leave(c.ip) }, nil
+}
+
+// bodiesShare is the part of the bytes of bodies that one address may have.
+const bodiesShare = 4
+
+// allBodies is the key under which they are counted for all.
+const allBodies = "all"
+
+// takeBody takes n bytes of a body that c sends. The caller calls leaveBody.
+func (d *admission) takeBody(c client, n int) error {
+	if !d.bodies.enterN(allBodies, n) {
+		return d.refuse("bodies", protocol.Unavailable, busyWait, "the bodies that are being read have %d bytes, as many as they may: try again", d.limits.Load().Bodies)
+	}
+	if !d.bodiesOf.enterN(c.ip, n) {
+		d.bodies.leaveN(allBodies, n)
+		return d.refuse("bodies", protocol.RateLimited, busyWait, "your address sends bodies of too many bytes at a time: send one after the other")
+	}
+	return nil
+}
+
+func (d *admission) leaveBody(c client, n int) {
+	d.bodies.leaveN(allBodies, n)
+	d.bodiesOf.leaveN(c.ip, n)
 }
 
 // hold counts bytes that wait to be written. The caller lets go of them, and

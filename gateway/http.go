@@ -143,7 +143,9 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limit int) ([
 	}
 	coming := g.body(w, r)
 	coming.by = time.Now().Add(coming.stall + time.Duration(limit)*time.Second/minBodyRate)
-	body, err := io.ReadAll(io.LimitReader(coming, int64(limit)+1))
+	counted := &countedReader{r: io.LimitReader(coming, int64(limit)+1), take: g.admission.takeBody, from: g.clientOf(r)}
+	defer func() { g.admission.leaveBody(counted.from, counted.taken) }()
+	body, err := io.ReadAll(counted)
 	if err != nil {
 		return nil, bodyError(err)
 	}
@@ -153,8 +155,30 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limit int) ([
 	return body, nil
 }
 
+// countedReader asks for room for what it reads.
+type countedReader struct {
+	r     io.Reader
+	take  func(client, int) error
+	from  client
+	taken int
+}
+
+func (c *countedReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if n > 0 {
+		if err := c.take(c.from, n); err != nil {
+			return 0, err
+		}
+		c.taken += n
+	}
+	return n, err
+}
+
 // bodyError is what a client is told of a body that did not come.
 func bodyError(err error) error {
+	if e, ok := errors.AsType[*protocol.Error](err); ok {
+		return e
+	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return protocol.Errorf(protocol.Timeout, "the body came too slowly, or stood still for too long").Because(err)
 	}

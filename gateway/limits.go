@@ -37,6 +37,7 @@ type Limits struct {
 	PublishBytesPerSub int // their bytes: 8 MiB
 	CatchUpsPerClient  int // reads of the stored log at a time for one subject, or else address: 2
 	ReadsPerIP         int // pages of history that are read at a time for one address: 64
+	Bodies             int // bytes of request bodies that are being read as a whole, of all clients; one address may have a quarter: 256 MiB
 	Pending            int // bytes that wait to be written, of all clients: 256 MiB
 }
 
@@ -64,6 +65,7 @@ func (l Limits) withDefaults() Limits {
 	l.PublishBytesPerSub = cmp.Or(l.PublishBytesPerSub, 8<<20)
 	l.CatchUpsPerClient = cmp.Or(l.CatchUpsPerClient, 2)
 	l.ReadsPerIP = cmp.Or(l.ReadsPerIP, 64)
+	l.Bodies = cmp.Or(l.Bodies, 256<<20)
 	l.Pending = cmp.Or(l.Pending, 256<<20)
 	return l
 }

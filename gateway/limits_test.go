@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -373,6 +374,34 @@ func TestReadsOfAnAddressAtATimeAreLimited(t *testing.T) {
 			if a := w.call(page); a.status != 200 {
 				t.Errorf("got %d %s", a.status, a.body)
 			}
+		}
+	})
+}
+
+func TestBodiesThatAreBeingReadAreLimited(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, Options{Limits: Limits{Bodies: 1000}}, broker.Options{})
+		of := func(n int) request { return poster("a", "text/plain", strings.Repeat("x", n)) }
+		w.from(someone).wantRefused(of(1000/bodiesShare+1), protocol.RateLimited, "bodies")
+		w.wantRefused(of(1001), protocol.Unavailable, "bodies")
+		slow, send := io.Pipe()
+		done := make(chan int)
+		go func() { done <- w.send(request{method: "POST", path: "/v1/commands", stream: slow}).StatusCode }()
+		_, _ = send.Write(bytes.Repeat([]byte(" "), 900))
+		w.settle()
+		w.from(another).wantRefused(of(200), protocol.Unavailable, "bodies")
+		if a := w.from(another).call(of(100)); a.status != 201 {
+			t.Errorf("what there is room for: got %d %s", a.status, a.body)
+		}
+		_ = send.Close()
+		if status := <-done; status != 400 {
+			t.Errorf("the slow one: got %d", status)
+		}
+		if a := w.from(someone).call(of(1000 / bodiesShare)); a.status != 201 {
+			t.Errorf("afterwards: got %d %s", a.status, a.body)
+		}
+		if n := len(w.g.admission.bodies.of) + len(w.g.admission.bodiesOf.of); n != 0 {
+			t.Errorf("%d are still counted", n)
 		}
 	})
 }

@@ -21,28 +21,34 @@ func (t *tally[K]) setMost(most int) {
 	t.most = most
 }
 
-// enter counts one more of the key, if it may have that. The zero key always
-// may, and is not counted. The caller calls leave.
-func (t *tally[K]) enter(key K) bool {
+// enter counts one more of the key, if it may have that: see enterN.
+func (t *tally[K]) enter(key K) bool { return t.enterN(key, 1) }
+
+// leave gives one back.
+func (t *tally[K]) leave(key K) { t.leaveN(key, 1) }
+
+// enterN counts n more of the key, if it may have those. The zero key always
+// may, and is not counted. The caller calls leaveN.
+func (t *tally[K]) enterN(key K, n int) bool {
 	if key == *new(K) {
 		return true
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.most >= 0 && t.of[key] >= t.most {
+	if t.most >= 0 && n > t.most-t.of[key] {
 		return false
 	}
-	t.of[key]++
+	t.of[key] += n
 	return true
 }
 
-func (t *tally[K]) leave(key K) {
+func (t *tally[K]) leaveN(key K, n int) {
 	if key == *new(K) {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.of[key]--; t.of[key] <= 0 {
+	if t.of[key] -= n; t.of[key] <= 0 {
 		delete(t.of, key)
 	}
 }

@@ -22,12 +22,16 @@ func (c *config) checkLimits(r *report) {
 	if l.CatchUpsPerClient > c.CatchUps && r.given("limits.catch_ups_per_client") {
 		r.doubtful("limits.catch_ups_per_client", "all clients together have catch_ups, which is %d", c.CatchUps)
 	}
+	if l.Bodies > 0 && l.Bodies/4 < l.Batch {
+		r.doubtful("limits.bodies", "one address may have a quarter of it, which is less than one request of limits.batch, which is %s", l.Batch)
+	}
 	for _, pair := range []struct {
 		key      string
 		part     int
 		wholeKey string
 		whole    int
 	}{
+		{"limits.connections_per_ip", l.ConnectionsPerIP, "limits.connections", l.Connections},
 		{"limits.attachments_per_ip", l.AttachmentsPerIP, "limits.attachments", l.Attachments},
 		{"limits.attachments_per_sub", l.AttachmentsPerSub, "limits.attachments", l.Attachments},
 		{"limits.attaches_per_ip", l.AttachesPerIP, "limits.attaches", l.Attaches},

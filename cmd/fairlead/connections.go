@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"math"
 	"net"
+	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -20,24 +23,75 @@ import (
 // host. What is there already is not touched.
 type connections struct {
 	net.Listener
-	most int64
-	log  *slog.Logger
+	most      int64
+	mostPerIP int
+	exempt    networks // who stands for many
+	log       *slog.Logger
+
+	mu    sync.Mutex         // guards the following
+	perIP map[netip.Addr]int // none of them is 0
 
 	open    atomic.Int64
 	refused atomic.Uint64
 	warned  atomic.Int64 // when there were too many last, in Unix seconds
 }
 
-// countConnections allows most connections, or, with 0, as many as openFiles leaves room for.
-func countConnections(listener net.Listener, most int, log *slog.Logger) *connections {
+// countConnections allows limits.connections, or, with 0, as many as openFiles
+// leaves room for; and to one address limits.connections_per_ip of them, or a quarter.
+func countConnections(listener net.Listener, c *config, log *slog.Logger) *connections {
 	room := connectionsFor(openFiles())
-	if int64(most) > room {
+	most := int64(c.Limits.Connections)
+	if most > room {
 		log.Warn("limits.connections is more than this process has files for: raise its limit of open files (ulimit -n)", "limits.connections", most, "room", room)
 	}
-	if most == 0 {
-		return &connections{Listener: listener, most: room, log: log}
+	most = cmp.Or(most, room)
+	return &connections{
+		Listener: listener, most: most, mostPerIP: cmp.Or(c.Limits.ConnectionsPerIP, int(max(most/4, 1))),
+		exempt: c.TrustedProxy, log: log, perIP: map[netip.Addr]int{},
 	}
-	return &connections{Listener: listener, most: int64(most), log: log}
+}
+
+// ipOf is the address that a connection counts to: zero if it counts to none.
+func (c *connections) ipOf(conn net.Conn) netip.Addr {
+	at, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	ip := at.Addr().Unmap().WithZone("")
+	if ip.IsLoopback() || slices.ContainsFunc(c.exempt, func(n netip.Prefix) bool { return n.Contains(ip) }) {
+		return netip.Addr{}
+	}
+	if ip.Is6() {
+		network, _ := ip.Prefix(64) // one client's
+		return network.Addr()
+	}
+	return ip
+}
+
+// enter counts a connection, if there is room for it.
+func (c *connections) enter(ip netip.Addr) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open.Load() >= c.most || ip.IsValid() && c.perIP[ip] >= c.mostPerIP {
+		return false
+	}
+	c.open.Add(1)
+	if ip.IsValid() {
+		c.perIP[ip]++
+	}
+	return true
+}
+
+func (c *connections) leave(ip netip.Addr) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open.Add(-1)
+	if !ip.IsValid() {
+		return
+	}
+	if c.perIP[ip]--; c.perIP[ip] == 0 {
+		delete(c.perIP, ip)
+	}
 }
 
 // connectionsFor is how many connections a process may have that may open so
@@ -58,12 +112,11 @@ func (c *connections) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if c.open.Add(1) <= c.most {
-			return &countedConn{TCPConn: conn.(*net.TCPConn), of: c}, nil
+		if ip := c.ipOf(conn); c.enter(ip) {
+			return &countedConn{TCPConn: conn.(*net.TCPConn), of: c, ip: ip}, nil
 		}
-		c.open.Add(-1)
 		c.refused.Add(1)
-		c.warn("connections are refused, because there are too many: see limits.connections", "limit", c.most)
+		c.warn("connections are refused, because there are too many, in all or of one address: see limits.connections", "limit", c.most, "limit_per_ip", c.mostPerIP)
 		_ = conn.(*net.TCPConn).SetLinger(0) // nothing is left behind in the system either
 		_ = conn.Close()
 	}
@@ -81,11 +134,12 @@ func (c *connections) warn(message string, args ...any) {
 type countedConn struct {
 	*net.TCPConn
 	of   *connections
+	ip   netip.Addr
 	once sync.Once
 }
 
 func (c *countedConn) Close() error {
-	c.once.Do(func() { c.of.open.Add(-1) })
+	c.once.Do(func() { c.of.leave(c.ip) })
 	return c.TCPConn.Close()
 }
 

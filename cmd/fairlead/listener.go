@@ -34,7 +34,7 @@ func (c *config) openListener(ctx context.Context, log *slog.Logger) (*entrance,
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w: choose another address with --listen", c.Listen, err)
 	}
-	counted := countConnections(listener, c.Limits.Connections, log)
+	counted := countConnections(listener, c, log)
 	e := &entrance{Listener: counted, connections: counted, certificates: certificates, hsts: c.TLS.HSTS}
 	if c.ProxyProtocol {
 		e.Listener, err = c.TrustedProxy.expectHeader(counted, c.Limits.HeaderWait)

@@ -92,6 +92,8 @@ func (l *limitsConfig) gateway() gateway.Limits {
 		Attaches:           orNone(l.Attaches),
 		AttachesPerIP:      orNone(l.AttachesPerIP),
 		GuessesPerIP:       orNone(l.GuessesPerIP),
+		Tickets:            orNone(l.Tickets),
+		Bodies:             orNone(int(l.Bodies)),
 		Commands:           orNone(l.Commands),
 		CommandsPerIP:      orNone(l.CommandsPerIP),
 		Publishes:          orNone(l.Publishes),

@@ -368,6 +368,9 @@ func (f *fake) serve(out *outlet) error {
 		case reply := <-out.replies:
 			err = out.send(reply)
 		case <-over:
+			if f.guard.reason(out) == nil {
+				continue // it was renewed just now
+			}
 			f.guard.end(out)
 			return io.EOF
 		case <-time.After(f.beat):

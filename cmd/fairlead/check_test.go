@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,7 +16,7 @@ const goodSecret = "--auth-secret=0123456789abcdefghijklmnopqrstuvwxyz"
 func TestAnOpenGatewayListensOnThisMachineOnly(t *testing.T) {
 	for listen, local := range map[string]bool{
 		"127.0.0.1:0": true, "127.3.2.1:80": true, "[::1]:80": true, "localhost:80": true, "LOCALHOST:80": true, "a.localhost:80": true, "[::ffff:127.0.0.1]:80": true,
-		":0": false, "0.0.0.0:80": false, "[::]:80": false, "192.0.2.1:80": false, "[2001:db8::1]:80": false, "example.com:80": false, "localhost.example.com:80": false, "127.0.0.1.example.com:80": false,
+		":0": false, "0.0.0.0:80": false, "[::]:80": false, "192.0.2.1:80": false, "[2001:db8::1]:80": false, "example.com:80": false, "localhost.example.com:80": false, "127.0.0.1.example.com:80": false, "notlocalhost:80": false,
 	} {
 		got := runProgram(t, nil, "--print-config", "--listen", listen)
 		if wantCode := map[bool]int{true: 0, false: 2}[local]; got.code != wantCode {
@@ -51,6 +52,33 @@ func TestNothingBeginsBeforeAnOpenGatewayIsRefused(t *testing.T) {
 		}
 		if left, err := os.ReadDir(refused.Dir); err != nil || len(left) > 0 {
 			t.Errorf("%v: left %v, %v", args, left, err)
+		}
+	}
+}
+
+// TestAnOpenGatewayAnswersForThisMachineOnly asks for another host, as a page does whose name leads here.
+func TestAnOpenGatewayAnswersForThisMachineOnly(t *testing.T) {
+	for name, c := range map[string]struct {
+		args   []string
+		status int
+	}{
+		"open":      {nil, http.StatusForbidden},
+		"insecure":  {[]string{"--insecure"}, http.StatusOK},
+		"with keys": {[]string{goodSecret, "--auth-anonymous-subscribe=a"}, http.StatusOK},
+	} {
+		url, _ := serveHere(t, append(c.args, "--data", t.TempDir())...)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/v1/channels/a/messages", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Host = "rebound.example"
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != c.status {
+			t.Errorf("%s: got %s, want %d", name, response.Status, c.status)
 		}
 	}
 }

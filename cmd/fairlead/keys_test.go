@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 // octKey is a secret as a JWK.
@@ -30,4 +32,19 @@ func newKeyPair(t *testing.T) (private, public string) {
 		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 	}
 	return inPEM("PRIVATE KEY", privateKey, x509.MarshalPKCS8PrivateKey), inPEM("PUBLIC KEY", publicKey, x509.MarshalPKIXPublicKey)
+}
+
+// publicJWK is a public key in PEM as a JWK.
+func publicJWK(t *testing.T, public string) []byte {
+	t.Helper()
+	block, _ := pem.Decode([]byte(public))
+	key, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := (&jose.JSONWebKey{Key: key, Algorithm: string(jose.EdDSA)}).MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return document
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -268,57 +269,105 @@ func TestWhatIsReloadedTakesEffect(t *testing.T) {
 	g.said("the settings are reloaded", `["auth.anonymous.subscribe","origins","limits.attachments","log.level"]`, `"open":false`)
 	g.said("restart", `["drain","limits.frame"]`)
 	expect(200, 200, 200)
+	_ = g.do(token, "/v1/attach?channel=a", "", "Accept", "text/event-stream").Body.Close()
+	g.said(`"level":"DEBUG"`, "attachment ended")
 
-	g.settings("limits: {attachments: 2}\n")
+	g.settings("limits: {attachments: 2}\n") // without keys
 	g.hangUp()
-	g.said("the settings are reloaded", `"open":true`)
+	g.said("the settings are not reloaded", "open")
+	expect(200, 200, 200)
+}
+
+// TestAnOpenGatewayIsClosedByAReload gives keys to one that had none.
+func TestAnOpenGatewayIsClosedByAReload(t *testing.T) {
+	key := octKey("key")
+	g := startReloaded(t, "limits: {attachments: 7}\n", map[string]string{"keys.json": key})
+	token := mint(t, key)
 	if got := g.publish("", "open"); got != 201 {
 		t.Errorf("open: got %d", got)
 	}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.url+"/v1/channels/a/messages", nil)
+	g.settings("auth: {keys: DIR/keys.json}\n")
+	g.reload()
+	if got := g.publish("", "closed"); got != 401 {
+		t.Errorf("closed: got %d without a token", got)
+	}
+	if got := g.publish(token, "closed"); got != 201 {
+		t.Errorf("closed: got %d with a token", got)
+	}
+}
+
+// reloaderOf is a reloader of a gateway that does nothing but count reloads.
+func reloaderOf(t *testing.T, file string) (r *reloader, path string, reloads *int) {
+	t.Helper()
+	path, reloads = writeFile(t, file), new(int)
+	running, now, err := (&sources{args: []string{"--config", path}}).again()
 	if err != nil {
 		t.Fatal(err)
 	}
-	request.Host = "rebound.example"
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
+	r = &reloader{running: running, level: new(slog.LevelVar), sources: now, log: slog.New(slog.DiscardHandler)}
+	r.node = &node{reload: func(gateway.Options) error { *reloads++; return nil }}
+	if r.guard, err = running.openGuard(now.originOf, r.log); err != nil {
 		t.Fatal(err)
 	}
-	_ = response.Body.Close()
-	if response.StatusCode != http.StatusForbidden {
-		t.Errorf("an open gateway answers for another host: %s", response.Status)
-	}
+	t.Cleanup(func() { r.guard.close() })
+	return r, path, reloads
 }
 
 // TestAReloadDoesNotOpenAGatewayToOthers has settings that are good only after a restart.
 func TestAReloadDoesNotOpenAGatewayToOthers(t *testing.T) {
-	path := writeFile(t, "listen: 0.0.0.0:1\nauth: {anonymous: {subscribe: a}}\n")
-	before := &sources{args: []string{"--config", path}}
-	running, now, err := before.again()
-	if err != nil {
-		t.Fatal(err)
-	}
-	guard, err := running.openGuard(now.originOf, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer guard.close()
-	reloads := 0
-	r := &reloader{running: running, guard: guard, level: new(slog.LevelVar), sources: before, log: slog.New(slog.DiscardHandler),
-		node: &node{reload: func(gateway.Options) error { reloads++; return nil }}}
+	r, path, reloads := reloaderOf(t, "listen: 0.0.0.0:1\nauth: {anonymous: {subscribe: a}}\n")
 	if err := os.WriteFile(path, []byte("listen: 127.0.0.1:1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.reloadSettings(); err == nil || !strings.Contains(err.Error(), "restart, which listen need") || reloads > 0 || running.open() {
-		t.Errorf("got %v, and %d reloads", err, reloads)
+	if err := r.reloadSettings(); err == nil || !strings.Contains(err.Error(), "restart, which listen need") || *reloads > 0 || r.running.open() {
+		t.Errorf("got %v, and %d reloads", err, *reloads)
 	}
 	if err := os.WriteFile(path, []byte("listen: 127.0.0.1:1\nauth: {anonymous: {subscribe: b}}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.reloadSettings(); err != nil || reloads != 1 || r.running.Listen != "0.0.0.0:1" || r.running.Auth.Anonymous.Subscribe.String() != "b" {
-		t.Errorf("got %v, %d reloads, %+v", err, reloads, r.running)
+	if err := r.reloadSettings(); err != nil || *reloads != 1 || r.running.Listen != "0.0.0.0:1" || r.running.Auth.Anonymous.Subscribe.String() != "b" {
+		t.Errorf("got %v, %d reloads, %+v", err, *reloads, r.running)
 	}
-	r.guard.close()
+}
+
+// TestTheProxiesOfTheListenerStayUntilARestart has settings of which the listener knows.
+func TestTheProxiesOfTheListenerStayUntilARestart(t *testing.T) {
+	const file = "trusted_proxy: 10.0.0.1\nproxy_protocol: true\ninsecure: true\n"
+	r, path, _ := reloaderOf(t, file)
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(file, "10.0.0.1", "10.0.0.2")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.reloadSettings(); err != nil || r.running.TrustedProxy.String() != "10.0.0.1/32" {
+		t.Errorf("got %v, %v", err, r.running.TrustedProxy)
+	}
+}
+
+// TestAKeySetIsFetchedOnAfterAReload reloads without a change to keys, while
+// the key set is being fetched: that goes on.
+func TestAKeySetIsFetchedOnAfterAReload(t *testing.T) {
+	private, public := newKeyPair(t)
+	asked, reloaded := make(chan struct{}, 10), make(chan struct{})
+	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked <- struct{}{}
+		<-reloaded
+		fmt.Fprintf(w, `{"keys":[%s]}`, publicJWK(t, public))
+	}))
+	defer issuer.Close()
+	settings := "auth: {issuer: me, jwks: " + issuer.URL + "}\n"
+	r, path, reloads := reloaderOf(t, settings)
+	<-asked
+	if err := os.WriteFile(path, []byte(settings+"limits: {attachments: 7}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err := r.reloadSettings()
+	close(reloaded)
+	if err != nil || *reloads != 1 {
+		t.Fatalf("got %v, %d reloads", err, *reloads)
+	}
+	token := runProgram(t, nil, "token", "--sub=ada", "--subscribe=a", "--auth-issuer=me", "--auth-keys", writeFile(t, private))
+	if grant, err := r.guard.verifier.Verify(t.Context(), strings.TrimSpace(token.out)); err != nil || grant.Subject != "ada" {
+		t.Errorf("got %+v, %v, and the key set was asked for %d times more", grant, err, len(asked))
+	}
 }
 
 func TestACertificateIsReloaded(t *testing.T) {

@@ -86,6 +86,17 @@ func TestATokenIsGoodForTheGatewayWithTheSameSettings(t *testing.T) {
 	}
 }
 
+// TestTheEndOfALineIsNoPartOfASecret has the secret in a file and in a variable.
+func TestTheEndOfALineIsNoPartOfASecret(t *testing.T) {
+	const secret = "0123456789 0123456789 0123456789 0123456789"
+	for _, end := range []string{"", "\n", "\r\n"} {
+		got := runProgram(t, nil, "token", "--sub=ada", "--subscribe=a", "--auth-secret-file", writeFile(t, secret+end))
+		if grant := grantOf(t, strings.TrimSpace(got.out), []string{"FAIRLEAD_AUTH_SECRET=" + secret}); grant.Subject != "ada" {
+			t.Errorf("%q: got %+v", end, grant)
+		}
+	}
+}
+
 func TestMistakesOfToken(t *testing.T) {
 	_, public := newKeyPair(t)
 	secret := []string{"FAIRLEAD_AUTH_SECRET=" + strings.Repeat("0123456789", 4)}

@@ -13,7 +13,9 @@ type addressed struct {
 	from string
 }
 
-func (a addressed) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(a.from)) }
+func (a addressed) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(a.from))
+}
 
 func TestOneAddressCannotTakeAllConnections(t *testing.T) {
 	proxies, err := parseNetworks("10.0.0.0/8")

@@ -9,3 +9,4 @@ export type { Share } from './share.ts';
 export type { KeyValue } from './storage.ts';
 export type { Events } from './session.ts';
 export type { SubscribeOptions, Subscription } from './subscription.ts';
+export type { TokenSource } from './token.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { FairleadError } from '../../src/error.ts';
 import { deadline, mainOf } from '../../src/link.ts';
-import { names, of, serving, started, type Bench } from '../support/bench.ts';
+import { names, of, refused, serving, started, type Bench } from '../support/bench.ts';
 
 const failure = (code: string): FairleadError => new FairleadError(code, code);
 
@@ -166,6 +166,37 @@ describe('what the server does not let in', () => {
   test('one of several that begin together takes the others back', () => {
     const b = started();
     assert.deepEqual(names(b.fail('websocket', 'server', { error: failure('expired') })), ['detach', 'connecting', 'attach', 'attach']);
+  });
+
+  test('says that the server answers: the network is not away', () => {
+    const b = started({ ladder: ['poll'] });
+    b.fail('poll', 'refused');
+    b.pong(refused);
+    assert.equal(b.link.offline, true);
+    b.do({ type: 'visible' }, 60_000);
+    b.fail('poll', 'server', { error: failure('forbidden') });
+    assert.deepEqual([b.link.offline, b.link.phase], [false, 'refused']);
+  });
+
+  test('once is not told, not even when something else fails after it', () => {
+    const b = started({ ladder: ['poll'] });
+    b.fail('poll', 'server', { error: failure('expired') });
+    b.fail('poll', 'refused');
+    assert.deepEqual(of(b.pong(refused), 'error'), []);
+  });
+
+  test('while it waits for its proof gives the others their turn', () => {
+    const b = started({ ladder: ['stream', 'websocket'] });
+    b.fail('websocket', 'blocked');
+    b.begun();
+    b.do({ type: 'welcome', attempt: b.at('stream').id, beat: 25_000, expires: 20_000 });
+    b.do({ type: 'ended', attempt: b.at('stream').id, end: { kind: 'server', reason: 'expired', error: failure('expired') } });
+    assert.equal(b.link.phase, 'waiting');
+    const c = started({ ladder: ['websocket', 'stream'] }, { remembered: { bad: ['websocket'] } });
+    c.welcome('stream');
+    c.begun();
+    c.fail('stream', 'server', { error: failure('expired') });
+    assert.deepEqual(c.begun().map(([t]) => t), ['websocket'], 'not that one again and again');
   });
 
   test('waits at least as long as the server asks', () => {

@@ -200,6 +200,22 @@ func TestATokenInAURLIsRefusedOnEveryRoute(t *testing.T) {
 	}
 }
 
+func TestWhatIsNoTicketIsRefusedAsOne(t *testing.T) {
+	over(t, func(t *testing.T, transport protocol.Transport) {
+		w := newGuarded(t, Options{})
+		r := w.as(w.token("ann", chat), request{method: "GET", path: "/v1/attach?channel=chat.1&wait=0&ticket="})
+		if f := w.begin(transport, r); f.Op != "welcome" {
+			t.Errorf("an empty one: got %s", f.raw)
+		}
+		r.path += "garbage"
+		if transport == protocol.WebSocket {
+			w.rawCall(rawHandshakeTo(r)).wantProblem(t, "a handshake", protocol.BadRequest)
+		} else {
+			w.begin(transport, r).wantCode(t, "garbage", protocol.BadRequest)
+		}
+	})
+}
+
 // A page cannot send a header with a WebSocket, but it can read that.
 func TestAWebSocketWithATokenInItsURLIsNone(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -336,3 +336,58 @@ func TestARefreshReachesAnAttachmentOnAnotherNode(t *testing.T) {
 		t.Errorf("a token was relayed, or nothing was seen: %s", all)
 	}
 }
+
+// A refresh may bring the end nearer.
+func TestARefreshWithASoonerEndEndsSooner(t *testing.T) {
+	over(t, func(t *testing.T, transport protocol.Transport) {
+		w := newGuarded(t, Options{Grace: grace})
+		l, began := w.attach(transport, helloAs(w.token("ann", chat), `"session":"s","beat":60000,"channels":{"chat.1":{}}`)), time.Now()
+		l.want("proof")
+		time.Sleep(time.Second - proofDelay)
+		w.mustRenew(l, w.tokenFor("ann", chat, lifetime))
+		l.wantExpired(began.Add(time.Second + lifetime + grace))
+	}, streams...)
+}
+
+// A subscribe takes a moment to find its place in the stored log.
+func TestASubscribeThatARefreshOvertakesIsEnded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		o, minter, admin := guard(t, Options{}, nil)
+		w := &guarded{newWorld(t, o, broker.Options{TailBytes: 1}), minter, admin}
+		first := w.publish("news.1", 1)
+		w.publish("news.1", 2)
+		hello, err := protocol.ParseHello([]byte(`{"channels":{"chat.1":{}}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		start, err := protocol.ParseCursor(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		verified := func(r auth.Rights) *auth.Grant {
+			grant, err := w.g.identify(t.Context(), client{}, credential{text: w.token("ann", r)}, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return grant
+		}
+		wide, narrow := verified(auth.Everything()), verified(chat)
+		a, err := w.g.attach(t.Context(), overSSE, hello, client{grant: wide})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.detach()
+		for range 300 {
+			if _, err := a.renew(wide); err != nil {
+				t.Fatal(err)
+			}
+			var wg sync.WaitGroup
+			wg.Go(func() { _, _ = a.subscribe(t.Context(), "news.1", protocol.Start{After: &start}) })
+			wg.Go(func() { _, _ = a.renew(narrow) })
+			wg.Wait()
+			if names := a.reader.Names(); !slices.Equal(names, []string{"chat.1"}) {
+				t.Fatalf("subscribed to %v", names)
+			}
+		}
+	})
+}

@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -156,6 +158,9 @@ func TestClientsThatComeAndGoLeaveNothing(t *testing.T) {
 				conn := w.dial()
 				if _, err := io.WriteString(conn, strings.Replace(handshakeText, "attach", "attach?channel=a", 1)+"\r\n"); err != nil {
 					t.Fatal(err)
+				}
+				if response, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || response.StatusCode != 101 {
+					t.Fatalf("got %+v, %v", response, err)
 				}
 				_ = conn.Close()
 			}

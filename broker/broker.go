@@ -39,7 +39,7 @@ type Options struct {
 	SyncAlways bool          // acknowledge only what has reached the disk, not the page cache
 
 	TailBytes   int   // messages kept in memory: 32 MiB
-	CatchUps    int   // reads of the stored log at a time: 4
+	CatchUps    int   // reads of the stored log at a time, for readers, and as many for history: 4
 	DiskReserve int64 // publishing stops when the disk has less room than this: 64 MiB
 	MaxMessage  int   // bytes of one message's payload: 256 KiB
 
@@ -137,7 +137,6 @@ func (b *Broker) open(ctx context.Context) error {
 	}
 	b.tail = newTail(epoch, b.options.TailBytes)
 	b.catchUps = newCatchUps(b, b.options.CatchUps)
-	b.wg.Go(func() { b.catchUps.run(b.background) })
 	if b.follower, err = startFollower(ctx, b, state); err != nil {
 		return err
 	}

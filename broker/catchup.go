@@ -48,7 +48,7 @@ func (r *Reader) join() bool {
 		return true
 	}
 	r.fetching = true
-	r.b.catchUps.ask(&catchUp{reader: r, round: r.round, behind: behind, from: from, bound: bound, known: t.floor + (t.head-t.floor+1)/2})
+	r.b.catchUps.ask(&catchUp{reader: r, client: r.client, round: r.round, behind: behind, from: from, bound: bound, known: t.floor + (t.head-t.floor+1)/2})
 	return false
 }
 
@@ -163,6 +163,8 @@ func (s *sieve) wants(e *Entry) bool {
 // catchUp is a reader's wish for a part of the stored log.
 type catchUp struct {
 	reader *Reader
+	client Client
+	turn   *turn
 	round  uint64
 	behind []span
 	from   uint64
@@ -174,24 +176,23 @@ type catchUp struct {
 	known uint64
 }
 
-// catchUps serves wishes in the order in which they came, a few at a time:
-// deep reads are slow, and publishes wait behind them.
+// catchUps reads the stored log a few times at a time: deep reads are slow, and
+// publishes wait behind them. Clients take turns.
 type catchUps struct {
 	b       *Broker
-	workers int
-	slots   chan struct{} // for history, which waits in its caller's goroutine
+	readers *turns // for readers
+	callers *turns // for history and such, which waits in its caller's goroutine; not behind readers
 
-	mu    sync.Mutex // guards the following
-	queue []*catchUp // at most one of each reader
-	more  chan struct{}
+	mu sync.Mutex // guards Reader.asked, and what that is
 
 	failing atomic.Bool // that the stored log cannot be read was said
 }
 
-func newCatchUps(b *Broker, workers int) *catchUps {
-	return &catchUps{b: b, workers: workers, slots: make(chan struct{}, workers), more: make(chan struct{}, 1)}
+func newCatchUps(b *Broker, places int) *catchUps {
+	return &catchUps{b: b, readers: newTurns(places), callers: newTurns(places)}
 }
 
+// ask has a wish served when its turn comes.
 func (c *catchUps) ask(wish *catchUp) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -199,66 +200,46 @@ func (c *catchUps) ask(wish *catchUp) {
 	switch {
 	case r.asked == nil:
 		r.asked = wish
-		c.queue = append(c.queue, wish)
-		c.signal()
+		wish.turn = c.readers.ask(wish.client, func() {
+			c.b.goes(func() { c.take(r) })
+		})
 	case r.asked.round < wish.round:
-		*r.asked = *wish // it changed its mind: it keeps its place
+		wish.turn = r.asked.turn // it changed its mind: it keeps its place
+		*r.asked = *wish
 	}
 }
 
-func (c *catchUps) signal() {
-	select {
-	case c.more <- struct{}{}:
-	default:
-	}
-}
-
-func (c *catchUps) next() *catchUp {
+// giveUp is for a reader that asks for nothing more.
+func (c *catchUps) giveUp(r *Reader) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.queue) == 0 {
-		return nil
+	if r.asked != nil {
+		c.readers.giveUp(r.asked.turn)
 	}
-	wish := c.queue[0]
-	wish.reader.asked = nil
-	c.queue[0] = nil
-	c.queue = c.queue[1:]
-	if len(c.queue) > 0 {
-		c.signal()
-	}
-	return wish
 }
 
-// run serves wishes until ctx ends, and waits for those under way.
-func (c *catchUps) run(ctx context.Context) {
-	var wg sync.WaitGroup
-	for range c.workers {
-		wg.Go(func() { c.work(ctx) })
+// take serves what a reader asks for now, in its turn.
+func (c *catchUps) take(r *Reader) {
+	c.mu.Lock()
+	wish := r.asked
+	r.asked = nil
+	c.mu.Unlock()
+	defer c.readers.done(wish.turn)
+	if !wish.void() {
+		c.serve(c.b.background, wish)
 	}
-	wg.Wait()
 }
 
-func (c *catchUps) work(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-c.more:
-		}
-		for wish := c.next(); wish != nil && ctx.Err() == nil; wish = c.next() {
-			c.serve(ctx, wish)
-		}
-	}
+// void tells whether the reader has changed its mind, or was closed.
+func (wish *catchUp) void() bool {
+	r := wish.reader
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.round != wish.round
 }
 
 func (c *catchUps) serve(ctx context.Context, wish *catchUp) {
 	r := wish.reader
-	r.mu.Lock()
-	void := r.round != wish.round
-	r.mu.Unlock()
-	if void {
-		return
-	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	c.b.stats.fromLog.Add(1)
@@ -270,7 +251,11 @@ func (c *catchUps) serve(ctx context.Context, wish *catchUp) {
 		c.sayFailing(err)
 	}
 	if err != nil {
-		time.AfterFunc(retryInterval, func() { c.ask(wish) })
+		time.AfterFunc(retryInterval, func() {
+			if !wish.void() {
+				c.ask(wish)
+			}
+		})
 		return
 	}
 	found, through := wish.sift(part)

@@ -78,7 +78,7 @@ func TestNothingGrowsWithAReadersChanges(t *testing.T) {
 		b := open(t, Options{TailBytes: 1, CatchUps: 1})
 		fill(t, b, 10, "a")
 		synctest.Wait()
-		b.catchUps = newCatchUps(b, 1) // nobody works for it yet
+		release := occupyTurns(b.catchUps.readers)
 		r := newReader(t, b)
 		for i := range 100 {
 			if _, err := r.SubscribeAnnounced(t.Context(), "a", protocol.Start{After: &protocol.Cursor{{Epoch: "other", Seq: uint64(i)}}}); err != nil {
@@ -100,7 +100,7 @@ func TestNothingGrowsWithAReadersChanges(t *testing.T) {
 				t.Fatalf("%d wishes of one reader are waiting", n)
 			}
 		}
-		b.wg.Go(func() { b.catchUps.run(b.background) })
+		release()
 		equal(t, "in the end", collect(t, r, 10), sequence(1, 10, 1))
 	})
 }

@@ -20,6 +20,12 @@ const pageBytes = 1 << 20
 // History reads a page of at most limit messages, which must be 1 or more. It
 // ends early, with a next one, when its messages exceed about a mebibyte.
 func (b *Broker) History(ctx context.Context, channel string, r protocol.Range, limit int) (Page, error) {
+	return b.HistoryFor(ctx, Client{}, channel, r, limit)
+}
+
+// HistoryFor is History for a client, which takes turns with others where the
+// stored log has to be read.
+func (b *Broker) HistoryFor(ctx context.Context, who Client, channel string, r protocol.Range, limit int) (Page, error) {
 	if err := protocol.CheckChannel(channel); err != nil {
 		return Page{}, err
 	}
@@ -31,19 +37,19 @@ func (b *Broker) History(ctx context.Context, channel string, r protocol.Range, 
 	}
 	switch {
 	case r.Before != nil:
-		return b.pageBefore(ctx, channel, *r.Before, limit)
+		return b.pageBefore(ctx, who, channel, *r.Before, limit)
 	case r.Last > 0:
-		return b.lastPage(ctx, channel, b.Head().Seq+1, min(r.Last, limit))
+		return b.lastPage(ctx, who, channel, b.Head().Seq+1, min(r.Last, limit))
 	case r.After != nil:
-		return b.pageAfter(ctx, channel, *r.After, limit)
+		return b.pageAfter(ctx, who, channel, *r.After, limit)
 	default:
-		return b.pageAfter(ctx, channel, protocol.Cursor{}, limit)
+		return b.pageAfter(ctx, who, channel, protocol.Cursor{}, limit)
 	}
 }
 
-func (b *Broker) pageAfter(ctx context.Context, channel string, cursor protocol.Cursor, limit int) (Page, error) {
+func (b *Broker) pageAfter(ctx context.Context, who Client, channel string, cursor protocol.Cursor, limit int) (Page, error) {
 	var page Page
-	s, gap, err := b.resolve(ctx, channel, protocol.Start{After: &cursor})
+	s, gap, err := b.resolve(ctx, who, channel, protocol.Start{After: &cursor})
 	if err != nil {
 		return Page{}, err
 	}
@@ -56,7 +62,7 @@ func (b *Broker) pageAfter(ctx context.Context, channel string, cursor protocol.
 	entries, ok := b.tail.page(channel, s.after, limit+1)
 	more := false
 	if !ok {
-		part, err := b.readPage(ctx, channel, s.after+1, everything, limit+1, pageBytes+1)
+		part, err := b.readPage(ctx, who, channel, s.after+1, everything, limit+1, pageBytes+1)
 		if err != nil {
 			return Page{}, err
 		}
@@ -78,7 +84,7 @@ func (b *Broker) pageAfter(ctx context.Context, channel string, cursor protocol.
 	return page, nil
 }
 
-func (b *Broker) pageBefore(ctx context.Context, channel string, cursor protocol.Cursor, limit int) (Page, error) {
+func (b *Broker) pageBefore(ctx context.Context, who Client, channel string, cursor protocol.Cursor, limit int) (Page, error) {
 	if len(cursor) == 0 {
 		return Page{}, nil
 	}
@@ -86,16 +92,16 @@ func (b *Broker) pageBefore(ctx context.Context, channel string, cursor protocol
 	if !ok {
 		return Page{Gap: &protocol.Gap{From: cursor, To: b.id(0), Reason: protocol.GapReplaced}}, nil
 	}
-	return b.lastPage(ctx, channel, min(before, b.Head().Seq+1), limit)
+	return b.lastPage(ctx, who, channel, min(before, b.Head().Seq+1), limit)
 }
 
 // lastPage is the page of the last limit messages before a sequence.
-func (b *Broker) lastPage(ctx context.Context, channel string, before uint64, limit int) (Page, error) {
+func (b *Broker) lastPage(ctx context.Context, who Client, channel string, before uint64, limit int) (Page, error) {
 	var page Page
 	entries, complete := b.tail.last(channel, before, limit+1), b.tailHoldsAll()
 	if pageful(entries, limit, true) == len(entries) && !complete {
 		var err error
-		if entries, err = b.readBefore(ctx, channel, before, limit+1); err != nil {
+		if entries, err = b.readBefore(ctx, who, channel, before, limit+1); err != nil {
 			return Page{}, err
 		}
 	}
@@ -162,8 +168,8 @@ const everything = math.MaxInt
 
 // readPage reads messages of a channel from the stored log, up to an end, until
 // there are limit or they have that many bytes.
-func (b *Broker) readPage(ctx context.Context, channel string, from, end uint64, limit, bytes int) (part, error) {
-	release, err := b.catchUps.slot(ctx)
+func (b *Broker) readPage(ctx context.Context, who Client, channel string, from, end uint64, limit, bytes int) (part, error) {
+	release, err := b.catchUps.slot(ctx, who)
 	if err != nil {
 		return part{}, err
 	}
@@ -187,7 +193,7 @@ func (b *Broker) readPage(ctx context.Context, channel string, from, end uint64,
 // readBefore reads the last n messages of a channel before a sequence from the
 // stored log, or as many as make more than a page. JetStream does not read
 // backwards, so it reads as many at a time as should fit.
-func (b *Broker) readBefore(ctx context.Context, channel string, before uint64, n int) ([]*Entry, error) {
+func (b *Broker) readBefore(ctx context.Context, who Client, channel string, before uint64, n int) ([]*Entry, error) {
 	var entries []*Entry
 	size := 0
 	b.tail.mu.RLock()
@@ -195,11 +201,11 @@ func (b *Broker) readBefore(ctx context.Context, channel string, before uint64, 
 	b.tail.mu.RUnlock()
 	for len(entries) < n && size <= pageBytes {
 		step = min(max(step, 1), n-len(entries))
-		from, err := b.seek(ctx, channel, before, step)
+		from, err := b.seek(ctx, who, channel, before, step)
 		if err != nil || from >= before {
 			return entries, err
 		}
-		p, err := b.readPage(ctx, channel, from, before, step, 2*pageBytes)
+		p, err := b.readPage(ctx, who, channel, from, before, step, 2*pageBytes)
 		if err != nil {
 			return nil, err
 		}
@@ -221,8 +227,8 @@ func (b *Broker) readBefore(ctx context.Context, channel string, before uint64, 
 }
 
 // seek is seekBack in turn, with an error for the client.
-func (b *Broker) seek(ctx context.Context, filter string, before uint64, n int) (uint64, error) {
-	release, err := b.catchUps.slot(ctx)
+func (b *Broker) seek(ctx context.Context, who Client, filter string, before uint64, n int) (uint64, error) {
+	release, err := b.catchUps.slot(ctx, who)
 	if err != nil {
 		return 0, err
 	}

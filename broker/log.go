@@ -21,13 +21,19 @@ const maxFilters = 100
 
 // slot waits for the right to read the stored log in the caller's goroutine,
 // at most as long as a read takes, and returns what gives it back.
-func (c *catchUps) slot(ctx context.Context) (release func(), err error) {
+func (c *catchUps) slot(ctx context.Context, who Client) (release func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
+	came := make(chan struct{})
+	turn := c.callers.ask(who, func() { close(came) })
+	release = func() { c.callers.done(turn) }
 	select {
-	case c.slots <- struct{}{}:
-		return func() { <-c.slots }, nil
+	case <-came:
+		return release, nil
 	case <-ctx.Done():
+		if !c.callers.giveUp(turn) {
+			release() // it came just now
+		}
 		return nil, protocol.Errorf(protocol.Unavailable, "the log is busy: retry").Because(context.Cause(ctx))
 	}
 }

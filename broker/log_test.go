@@ -63,10 +63,10 @@ func TestReadersWaitForAStoredLogThatCannotBeRead(t *testing.T) {
 		r := newReader(t, b)
 		subscribe(t, r, "a", earliest())
 		name := b.options.Stream
-		b.catchUps = newCatchUps(b, 1) // nobody works for it yet
+		release := occupyTurns(b.catchUps.readers)
 		quiet(t, r)
 		b.options.Stream = "NOT_THERE"
-		b.wg.Go(func() { b.catchUps.run(b.background) })
+		release()
 		synctest.Wait()
 		if !r.CatchingUp() || !b.catchUps.failing.Load() {
 			t.Error("the reader does not wait")
@@ -191,7 +191,7 @@ func TestAReadWaitsForItsTurnForALimitedTime(t *testing.T) {
 		b := open(t, Options{TailBytes: 1, CatchUps: 1})
 		fill(t, b, 10, "a")
 		synctest.Wait()
-		release, err := b.catchUps.slot(t.Context())
+		release, err := b.catchUps.slot(t.Context(), Client{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -21,11 +21,12 @@ type Reader struct {
 	notify func()        // what wakes the owner
 	wakes  chan struct{} // what wakes Next, if there is no notify
 
-	asked *catchUp // what waits in the queue; guarded by catchUps.mu
+	asked *catchUp // what waits for its turn; guarded by catchUps.mu
 
 	mu      sync.Mutex // guards the following
 	follows []*follow
 	limit   int      // of follows; 0 is none
+	client  Client   // takes turns where the stored log has to be read
 	notices []notice // to be handed out before anything else; a few of each follow
 	closed  bool
 
@@ -106,7 +107,10 @@ func (r *Reader) subscribe(ctx context.Context, name string, start protocol.Star
 	if err := protocol.CheckPattern(name); err != nil {
 		return nil, err
 	}
-	span, gap, err := r.b.resolve(ctx, name, start)
+	r.mu.Lock()
+	who := r.client
+	r.mu.Unlock()
+	span, gap, err := r.b.resolve(ctx, who, name, start)
 	if err != nil {
 		return nil, err
 	}
@@ -135,6 +139,14 @@ func (r *Reader) SetLimit(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.limit = n
+}
+
+// SetClient tells for whom this reader is, from when it next asks for something
+// of the stored log. As at first, it is a client of its own.
+func (r *Reader) SetClient(c Client) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.client = c
 }
 
 // full reports that a subscription to name would be one too many. The caller holds mu.
@@ -208,6 +220,7 @@ func (r *Reader) Close() {
 	defer r.mu.Unlock()
 	r.closed = true
 	r.settle()
+	r.b.catchUps.giveUp(r)
 	r.b.tail.mu.Lock()
 	defer r.b.tail.mu.Unlock()
 	for _, f := range r.follows {

@@ -8,7 +8,7 @@ import (
 
 // resolve turns a start into the span of the log that a subscription is
 // served, and into a gap if the start's cursor does not fit this log.
-func (b *Broker) resolve(ctx context.Context, name string, start protocol.Start) (span, *Entry, error) {
+func (b *Broker) resolve(ctx context.Context, who Client, name string, start protocol.Start) (span, *Entry, error) {
 	if err := start.Check(); err != nil {
 		return span{}, nil, err
 	}
@@ -24,7 +24,7 @@ func (b *Broker) resolve(ctx context.Context, name string, start protocol.Start)
 	case start.After != nil:
 		s.after, gap, err = b.resolveCursor(ctx, name, *start.After)
 	case start.Last > 0:
-		s.after, err = b.rewind(ctx, &s, start.Last)
+		s.after, err = b.rewind(ctx, who, &s, start.Last)
 	default:
 		s.after = b.Head().Seq
 	}
@@ -51,7 +51,7 @@ func (b *Broker) resolveCursor(ctx context.Context, name string, cursor protocol
 }
 
 // rewind is the position before the last n messages of a span.
-func (b *Broker) rewind(ctx context.Context, s *span, n int) (uint64, error) {
+func (b *Broker) rewind(ctx context.Context, who Client, s *span, n int) (uint64, error) {
 	nth, found, floor, head := b.tail.nthLast(s, n)
 	if found == n {
 		return nth - 1, nil
@@ -62,7 +62,7 @@ func (b *Broker) rewind(ctx context.Context, s *span, n int) (uint64, error) {
 		}
 		return nth - 1, nil
 	}
-	first, err := b.seek(ctx, s.name, head+1, n)
+	first, err := b.seek(ctx, who, s.name, head+1, n)
 	if err != nil {
 		return 0, err
 	}

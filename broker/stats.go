@@ -26,7 +26,10 @@ type Snapshot struct {
 	TailMessages, TailBytes              int
 	Channels                             int // with messages in the tail, or followed
 	Head                                 uint64
-	Waiting                              int // readers that wait for the stored log
+	Waiting                              int // readers that wait for their turn to have the stored log read
+	WaitingClients                       int // how many take turns there; without those that have as many reads as they may
+	WaitingHistory                       int // reads of history, or of where the last messages begin, that wait for their turn
+	Reading                              int // reads of the stored log that are under way, of all kinds
 }
 
 // Stats takes a snapshot.
@@ -54,9 +57,10 @@ func (b *Broker) Stats() Snapshot {
 	t.mu.RLock()
 	snapshot.TailMessages, snapshot.TailBytes, snapshot.Channels, snapshot.Head = len(t.all.entries), t.bytes, len(t.channels), t.head
 	t.mu.RUnlock()
-	b.catchUps.mu.Lock()
-	snapshot.Waiting = len(b.catchUps.queue)
-	b.catchUps.mu.Unlock()
+	var reading int
+	snapshot.Waiting, snapshot.WaitingClients, snapshot.Reading = b.catchUps.readers.counts()
+	snapshot.WaitingHistory, _, reading = b.catchUps.callers.counts()
+	snapshot.Reading += reading
 	return snapshot
 }
 

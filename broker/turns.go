@@ -1,0 +1,142 @@
+package broker
+
+import (
+	"container/list"
+	"sync"
+)
+
+// A Client is for whom the stored log is read. Those with the same key are one.
+type Client struct {
+	Key  string // "": nobody else
+	Most int    // reads of the stored log at a time; 0: no bound of its own
+}
+
+// turns gives out a few places: to the clients that wait for one in turn,
+// however much each of them wants, and to what one client wants in the order in
+// which it came. Everything in it takes constant time, and it holds nothing of
+// a client that neither waits nor has a place.
+type turns struct {
+	mu      sync.Mutex // guards the following, and what is in it
+	free    int        // places
+	taken   int
+	waiting int // turns
+	clients map[string]*client
+	next    list.List // of *client: those that wait, and are below their bound
+}
+
+type client struct {
+	Client
+	taken   int           // places
+	waiting list.List     // of *turn
+	place   *list.Element // in turns.next; nil if it is not there
+}
+
+// A turn is a place, or the wish for one.
+type turn struct {
+	client *client
+	begin  func()
+	place  *list.Element // in client.waiting; nil when it has come or was given up
+}
+
+func newTurns(places int) *turns {
+	return &turns{free: places, clients: make(map[string]*client)}
+}
+
+// ask calls begin, which must not block nor use t, when there is a place: maybe
+// at once. It must be given up or, after begin was called, done.
+func (t *turns) ask(who Client, begin func()) *turn {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.client(who)
+	n := &turn{client: c, begin: begin}
+	n.place = c.waiting.PushBack(n)
+	t.waiting++
+	t.queue(c)
+	t.serve()
+	return n
+}
+
+// giveUp ends a wish, and reports false if begin was called: then it must be done.
+func (t *turns) giveUp(n *turn) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n.place == nil {
+		return false
+	}
+	t.leave(n)
+	if c := n.client; c.waiting.Len() == 0 && c.place != nil {
+		t.next.Remove(c.place)
+		c.place = nil
+	}
+	t.forget(n.client)
+	return true
+}
+
+// done gives the place back.
+func (t *turns) done(n *turn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.free++
+	t.taken--
+	n.client.taken--
+	t.queue(n.client)
+	t.forget(n.client)
+	t.serve()
+}
+
+// counts are how many turns wait, of how many clients that could have one, and how many places are taken.
+func (t *turns) counts() (waiting, clients, taken int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.waiting, t.next.Len(), t.taken
+}
+
+// client is who, as it is known here. Its newest bound holds. The caller holds mu.
+func (t *turns) client(who Client) *client {
+	if who.Key == "" {
+		return &client{Client: who}
+	}
+	c := t.clients[who.Key]
+	if c == nil {
+		c = &client{}
+		t.clients[who.Key] = c
+	}
+	c.Client = who
+	return c
+}
+
+// forget drops a client that nobody needs. The caller holds mu.
+func (t *turns) forget(c *client) {
+	if c.taken == 0 && c.waiting.Len() == 0 && c.Key != "" {
+		delete(t.clients, c.Key)
+	}
+}
+
+// queue puts c behind all that are next, if it waits and may have one more place. The caller holds mu.
+func (t *turns) queue(c *client) {
+	if c.place == nil && c.waiting.Len() > 0 && (c.Most <= 0 || c.taken < c.Most) {
+		c.place = t.next.PushBack(c)
+	}
+}
+
+// serve gives out the places that are free. The caller holds mu.
+func (t *turns) serve() {
+	for t.free > 0 && t.next.Len() > 0 {
+		c := t.next.Remove(t.next.Front()).(*client)
+		c.place = nil
+		n := c.waiting.Front().Value.(*turn)
+		t.leave(n)
+		t.free--
+		t.taken++
+		c.taken++
+		t.queue(c)
+		n.begin()
+	}
+}
+
+// leave takes a wish out. The caller holds mu.
+func (t *turns) leave(n *turn) {
+	n.client.waiting.Remove(n.place)
+	n.place = nil
+	t.waiting--
+}

@@ -188,10 +188,10 @@ func (r *Records) failed(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, jetstream.ErrInvalidKey) {
 		return err // the client itself went away; or the caller is wrong
 	}
-	e := protocol.Errorf(protocol.Unavailable, "the %s cannot be reached now: retry", r.name)
+	e := protocol.Errorf(protocol.Unavailable, "the records %q cannot be reached now: retry", r.name)
 	e.RetryAfter = time.Second
 	if hasCode(err, codeFull) {
-		e = protocol.Errorf(protocol.Unavailable, "there is no room for more %s: retry when some of those that there are have ended", r.name)
+		e = protocol.Errorf(protocol.Unavailable, "there is no room for more records in %q: retry when some of them have ended", r.name)
 		e.RetryAfter = 5 * time.Second
 	}
 	return e.Because(err)

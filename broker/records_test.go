@@ -184,7 +184,7 @@ func TestRecordsAreBoundedInBytes(t *testing.T) {
 			for ; n < 1000 && err == nil; n++ {
 				err = r.Put(t.Context(), fmt.Sprint("k", n), []byte(value), 0)
 			}
-			refused(t, "one more", err, "no room for more tickets")
+			refused(t, "one more", err, `no room for more records in "tickets"`)
 			if n < most/size*8/10 || n > most/size {
 				t.Errorf("%d fit", n)
 			}

@@ -89,10 +89,10 @@ func TestNothingIsToldAfterClose(t *testing.T) {
 		put(t, r, "a", "1", 0)
 		told, _ := watch(t, r)
 		closeBroker(t, b)
-		refused(t, "watch", r.Watch(t.Context(), func(string, []byte) { t.Error("told of something") }), "things cannot be reached")
-		refused(t, "put", r.Put(t.Context(), "b", nil, 0), "things cannot be reached")
+		refused(t, "watch", r.Watch(t.Context(), func(string, []byte) { t.Error("told of something") }), `records "things" cannot be reached`)
+		refused(t, "put", r.Put(t.Context(), "b", nil, 0), `records "things" cannot be reached`)
 		_, err := r.Take(t.Context(), "a")
-		refused(t, "take", err, "things cannot be reached")
+		refused(t, "take", err, `records "things" cannot be reached`)
 		if _, err := b.Records(t.Context(), "things", RecordsOptions{}); err == nil {
 			t.Error("records were opened")
 		}
@@ -159,7 +159,7 @@ func TestAWatchEndsWithItsContextBeforeItHasCaughtUp(t *testing.T) {
 			n++
 			time.Sleep(10 * time.Millisecond)
 		})
-		refused(t, "watch", err, "things cannot be reached")
+		refused(t, "watch", err, `records "things" cannot be reached`)
 		at := n
 		put(t, r, "more", "", 0)
 		time.Sleep(time.Minute)
@@ -260,7 +260,7 @@ func TestARestartOfNATSUnderAWatchLosesNothing(t *testing.T) {
 				down := putting.publishing.StatusChanged(nats.RECONNECTING)
 				stop()
 				<-down
-				refused(t, "put", r.Put(t.Context(), "lost", nil, 0), "revoked cannot be reached")
+				refused(t, "put", r.Put(t.Context(), "lost", nil, 0), `records "revoked" cannot be reached`)
 				start()
 			})
 		}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -354,13 +355,8 @@ func TestASubscribeThatARefreshOvertakesIsEnded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		o, minter, admin := guard(t, Options{}, nil)
 		w := &guarded{newWorld(t, o, broker.Options{TailBytes: 1}), minter, admin}
-		first := w.publish("news.1", 1)
-		w.publish("news.1", 2)
+		w.publish("news.1", 1, 2, 3)
 		hello, err := protocol.ParseHello([]byte(`{"channels":{"chat.1":{}}}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		start, err := protocol.ParseCursor(first)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -377,17 +373,31 @@ func TestASubscribeThatARefreshOvertakesIsEnded(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer a.detach()
-		for range 300 {
-			if _, err := a.renew(wide); err != nil {
-				t.Fatal(err)
-			}
-			var wg sync.WaitGroup
-			wg.Go(func() { _, _ = a.subscribe(t.Context(), "news.1", protocol.Start{After: &start}) })
-			wg.Go(func() { _, _ = a.renew(narrow) })
-			wg.Wait()
-			if names := a.reader.Names(); !slices.Equal(names, []string{"chat.1"}) {
-				t.Fatalf("subscribed to %v", names)
-			}
+		refreshed := false
+		ctx := asked{t.Context(), sync.OnceFunc(func() {
+			_, err = a.renew(narrow)
+			refreshed = err == nil
+		})}
+		if _, err := a.subscribe(ctx, "news.1", protocol.Start{Last: 2}); protocol.ErrorFrom(err).Code != protocol.Forbidden || !refreshed {
+			t.Errorf("got %v, refreshed meanwhile: %v", err, refreshed)
+		}
+		if names := a.reader.Names(); !slices.Equal(names, []string{"chat.1"}) {
+			t.Errorf("subscribed to %v", names)
+		}
+		if told := string(a.owed[len(a.owed)-1].wire.JSON()); !strings.Contains(told, `"op":"unsubscribed","channel":"news.1"`) {
+			t.Errorf("told last was %s", told)
 		}
 	})
+}
+
+// asked is a context that tells when somebody begins to wait with it.
+type asked struct {
+	context.Context
+
+	tell func()
+}
+
+func (a asked) Done() <-chan struct{} {
+	a.tell()
+	return a.Context.Done()
 }

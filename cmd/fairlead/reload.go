@@ -28,8 +28,8 @@ func (r *reloader) reloadable(key string) bool {
 	switch {
 	case strings.HasPrefix(key, "auth."):
 		return true
-	case strings.HasPrefix(key, "limits."): // but not what the log and the HTTP server were made with
-		return !slices.Contains([]string{"limits.frame", "limits.header", "limits.header_wait", "limits.idle", "limits.connections"}, key)
+	case strings.HasPrefix(key, "limits."): // but not what the log, the listener and the HTTP server were made with
+		return !slices.Contains([]string{"limits.frame", "limits.header", "limits.header_wait", "limits.idle", "limits.connections", "limits.connections_per_ip"}, key)
 	case key == "trusted_proxy":
 		return !r.running.ProxyProtocol // the listener knows them
 	default:

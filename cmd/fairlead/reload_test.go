@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -340,6 +341,20 @@ func TestTheProxiesOfTheListenerStayUntilARestart(t *testing.T) {
 	if err := r.reloadSettings(); err != nil || r.running.TrustedProxy.String() != "10.0.0.1/32" {
 		t.Errorf("got %v, %v", err, r.running.TrustedProxy)
 	}
+}
+
+// TestALimitIsReloadableIfTheGatewayHasIt goes through all limits, those too that are yet to come.
+func TestALimitIsReloadableIfTheGatewayHasIt(t *testing.T) {
+	r := &reloader{running: &config{}}
+	var before, after limitsConfig
+	eachSetting(reflect.ValueOf(&before).Elem(), reflect.ValueOf(&after).Elem(), func(key string, _, limit reflect.Value) {
+		limit.SetInt(7)
+		taken := before.gateway() != after.gateway() && key != "limits.frame" // which is the log's as well
+		limit.SetInt(0)
+		if got := r.reloadable(key); got != taken {
+			t.Errorf("%s: reloadable is %t, want %t", key, got, taken)
+		}
+	})
 }
 
 // TestAKeySetIsFetchedOnAfterAReload reloads without a change to keys, while

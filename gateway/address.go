@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-chi/chi/v5/middleware"
 
+	"github.com/fairlead/fairlead/broker"
 	"github.com/fairlead/fairlead/gateway/auth"
 )
 
@@ -35,6 +36,18 @@ func (c client) holder() string {
 		return ""
 	}
 	return cmp.Or(c.grant.Subject, c.grant.APIKey)
+}
+
+// reads is as whom the client reads the stored log, in turn with others: as its
+// subject or API key, or else as its address.
+func (g *Gateway) reads(c client) broker.Client {
+	key := c.holder()
+	if key != "" {
+		key = "holder " + key
+	} else if c.ip.IsValid() {
+		key = "address " + c.ip.String()
+	}
+	return broker.Client{Key: key, Most: max(g.limits().CatchUpsPerClient, 0)}
 }
 
 // sub is what limits by subject count the client to; "" if they do not.

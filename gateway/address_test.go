@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/gateway/auth"
 )
 
 // clientBehind is whom a gateway with these trusted proxies takes for the sender of a request.
@@ -138,4 +139,28 @@ func FuzzForwarded(f *testing.F) {
 			t.Errorf("%q: got %q", line, nodes)
 		}
 	})
+}
+
+func TestWhoTakesTurnsAtTheStoredLog(t *testing.T) {
+	g := &Gateway{admission: new(admission)}
+	g.admission.limits.Store(&Limits{CatchUpsPerClient: 3})
+	one := client{ip: netip.MustParseAddr("192.0.2.7")}
+	for name, c := range map[string]struct {
+		who  client
+		want string
+	}{
+		"an address":                {one, "address 192.0.2.7"},
+		"a subject":                 {one.with(&auth.Grant{Subject: "ann"}), "holder ann"},
+		"an API key":                {one.with(&auth.Grant{APIKey: "shop"}), "holder shop"},
+		"a token without a sub":     {one.with(&auth.Grant{}), "address 192.0.2.7"},
+		"this machine, by no token": {client{}, ""},
+	} {
+		if got := g.reads(c.who); got != (broker.Client{Key: c.want, Most: 3}) {
+			t.Errorf("%s: got %+v", name, got)
+		}
+	}
+	g.admission.limits.Store(&Limits{CatchUpsPerClient: -1})
+	if got := g.reads(one); got.Most != 0 {
+		t.Errorf("without a limit: got %+v", got)
+	}
 }

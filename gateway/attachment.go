@@ -120,6 +120,7 @@ func (g *Gateway) attach(ctx context.Context, m *medium, hello *protocol.Hello, 
 	a.grant.Store(from.grant)
 	a.reader = g.broker.NewReader(a.wake)
 	a.reader.SetLimit(g.limits().Channels)
+	a.reader.SetClient(g.reads(from))
 	welcome, refused, err := g.subscribeAll(ctx, a.reader, hello, from.grant)
 	if err != nil {
 		a.reader.Close()

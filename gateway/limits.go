@@ -35,7 +35,7 @@ type Limits struct {
 	GuessesPerIP       int // tokens, keys and tickets that are no good, a second, of one address: 100
 	PublishesPerSub    int // messages a second of one subject, which API keys and anonymous clients are not: 1,000
 	PublishBytesPerSub int // their bytes: 8 MiB
-	CatchUpsPerClient  int // reads of the stored log at a time for one subject, or else address: 2
+	CatchUpsPerClient  int // reads of the stored log at a time for one subject or API key, or else address, of readers and of pages each: 2
 	ReadsPerIP         int // pages of history that are read at a time for one address: 64
 	Bodies             int // bytes of request bodies that are being read as a whole, of all clients; one address may have a quarter: 256 MiB
 	Pending            int // bytes that wait to be written, of all clients: 256 MiB

@@ -73,6 +73,9 @@ var (
 	descChannels   = prometheus.NewDesc("fairlead_tail_channels", "Channels in the tail, or followed.", nil, nil)
 	descHead       = prometheus.NewDesc("fairlead_log_sequence", "The position up to which this node has followed the log.", nil, nil)
 	descWaiting    = prometheus.NewDesc("fairlead_catch_ups_waiting", "Readers that wait for the stored log.", nil, nil)
+	descClients    = prometheus.NewDesc("fairlead_catch_ups_waiting_clients", "Clients whose readers wait for the stored log, in turn.", nil, nil)
+	descPages      = prometheus.NewDesc("fairlead_history_waiting", "Pages of history that wait for the stored log.", nil, nil)
+	descReading    = prometheus.NewDesc("fairlead_log_reads", "Reads of the stored log that are under way.", nil, nil)
 )
 
 func (c brokerCollector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
@@ -101,4 +104,7 @@ func (c brokerCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descChannels, s.Channels)
 	gauge(descHead, int(s.Head))
 	gauge(descWaiting, s.Waiting)
+	gauge(descClients, s.WaitingClients)
+	gauge(descPages, s.WaitingHistory)
+	gauge(descReading, s.Reading)
 }

@@ -325,7 +325,7 @@ func (g *Gateway) history(ctx context.Context, from client, channel string, part
 		return nil, err
 	}
 	defer done()
-	found, err := g.broker.History(ctx, channel, part, limit)
+	found, err := g.broker.HistoryFor(ctx, g.reads(from), channel, part, limit)
 	if err != nil {
 		return nil, err
 	}

@@ -35,6 +35,7 @@ func (g *Gateway) servePoll(w http.ResponseWriter, r *http.Request, from client,
 
 	p := poll{g: g, from: from, session: hello.Session, since: time.Now(), reader: g.broker.NewReader(nil)}
 	defer p.reader.Close()
+	p.reader.SetClient(g.reads(from))
 	p.body = append(p.body, `{"frames":[`...)
 	welcome, refused, err := g.subscribeAll(r.Context(), p.reader, hello, from.grant)
 	if err != nil {

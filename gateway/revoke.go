@@ -31,7 +31,7 @@ const (
 	revocationRecords = "revoked"
 	revocationBytes   = 64 << 20
 	ticketRecords     = "tickets"
-	ticketBytes       = 64 << 20
+	ticketBytes       = 32 << 20
 )
 
 // accessTimeout bounds how long the log may take to tell what was revoked.

@@ -194,17 +194,3 @@ func TestAGatewayWithKeysDoesNotBecomeOpen(t *testing.T) {
 		w.call(poster("chat.1", "text/plain", "x")).wantProblem(t, "afterwards", protocol.Unauthorized)
 	})
 }
-
-// wantData is collect where other frames may come between.
-func (l *link) wantData(want ...string) {
-	l.w.t.Helper()
-	var got []string
-	for len(got) < len(want) {
-		if f := l.next(); f.Op == "message" {
-			got = append(got, f.String())
-		} else if f.Op == "error" {
-			l.w.t.Fatalf("got %s", f.raw)
-		}
-	}
-	equal(l.w.t, string(l.transport), got, want)
-}

@@ -112,7 +112,7 @@ for (const transport of ['websocket', 'sse', 'stream', 'poll'] as const) {
 
     test('that is a constant is final when it has expired: told once', async () => {
       const h = new Holder([transport], { token: 'secret-1-0' });
-      h.issuer.made.push({ token: 'secret-1-0', until: 60_000, denies: [], revoked: false });
+      h.issuer.made.push({ token: 'secret-1-0', until: 60_000, sub: 'ann', denies: [], revoked: false });
       const inbox = h.inbox('c');
       await h.traffic('c', 60_000);
       assert.equal(h.client.state, 'connected');
@@ -139,6 +139,53 @@ for (const transport of ['websocket', 'sse', 'stream', 'poll'] as const) {
         h.unblamed();
         await h.close();
       }
+    });
+
+    test('that is no good when it is refreshed is asked for again while the old one lasts', async () => {
+      const h = new Holder([transport]);
+      const inbox = h.inbox('c');
+      await h.run(1_000);
+      h.give = () => {
+        h.give = h.issuer.issue;
+        return 'secret-0-0';
+      };
+      await h.traffic('c', 58_000);
+      assert.deepEqual([inbox.data, h.asked, h.errors], [upTo(116), 3, []]);
+      if (transport !== 'poll') assert.deepEqual(h.states, ['connecting', 'connected']);
+      h.unblamed();
+      await h.close();
+    });
+
+    test('of somebody else has its own attachment', async () => {
+      const h = new Holder([transport]);
+      const inbox = h.inbox('c');
+      await h.traffic('c', 2_000);
+      h.issuer.sub = 'bob';
+      h.client.refresh();
+      await h.traffic('c', 3_000);
+      assert.deepEqual([inbox.data, h.errors, h.client.state, h.asked], [upTo(10), [], 'connected', 2]);
+      assert.equal(h.world.cluster.attached, transport === 'poll' ? 0 : 2);
+      h.unblamed();
+      await h.close();
+    });
+
+    test('that was asked for before the application gave another is not shown any more', async () => {
+      const h = new Holder([transport]);
+      const inbox = h.inbox('c');
+      await h.run(1_000);
+      const [late, other] = [h.issuer.issue(), h.issuer.issue()];
+      h.give = () => new Promise((resolve) => h.world.clock.after(3_000, () => resolve(late)));
+      h.client.refresh();
+      await h.run(1_000);
+      h.client.refresh(() => other);
+      await h.run(4_000);
+      assert.ok(!h.issuer.shown.has(late));
+      for (const grant of h.issuer.made) if (grant.token !== other) grant.revoked = true;
+      const ack = h.client.channel('c').publish(1);
+      await h.run(1_000);
+      await ack;
+      assert.deepEqual([inbox.data, h.asked, h.states], [[1], 2, ['connecting', 'connected']]);
+      await h.close();
     });
 
     test('that comes slowly is not waited for: the old one does', async () => {
@@ -291,6 +338,45 @@ describe('a token', () => {
     await h.close();
   });
 
+  test('reaches what was being attached when it came', async () => {
+    const h = new Holder(['websocket', 'sse']);
+    h.issuer.life = day;
+    h.world.change('websocket', { ...h.world.weather.websocket, open: 'refuse' });
+    h.inbox('c');
+    await h.run(25_000);
+    h.world.change('websocket', { ...h.world.weather.websocket, open: 'pass', delay: 2_000 });
+    while (h.client.diagnostics().attempts.length < 2) await h.run(10);
+    h.client.refresh();
+    await h.run(20_000);
+    assert.equal(h.client.transport, 'websocket');
+    h.issuer.shown.clear();
+    const ack = h.client.channel('c').publish(1);
+    await h.run(10_000);
+    await ack;
+    assert.deepEqual([...h.issuer.shown], [h.issuer.made[1]?.token], 'what serves has the second');
+    await h.close();
+  });
+
+  test('of which a poll learns nothing when it is refused a part is renewed all the same', async () => {
+    const h = new Holder(['poll']);
+    h.issuer.denies = ['d'];
+    const inbox = h.inbox('c');
+    h.client.channel('d').subscribe(() => {});
+    await h.traffic('c', 100_000);
+    assert.deepEqual([inbox.data, h.asked, h.states], [upTo(200), 3, ['connecting', 'connected']]);
+    await h.close();
+  });
+
+  test('that grants not even a poll for nothing ends it: no loop', async () => {
+    const h = new Holder(['poll']);
+    await h.run(1_000);
+    h.world.cluster.admit = () => ({ code: 'forbidden', message: 'no' });
+    await h.run(120_000);
+    assert.deepEqual([h.client.state, h.errors.map((e) => e.code)], ['refused', ['forbidden']]);
+    assert.ok(h.world.requests < 20, String(h.world.requests));
+    await h.close();
+  });
+
   test('without one, a cookie may have been renewed: what expired is tried again', async () => {
     for (const transport of ladder) {
       const h = new Holder([transport], {}, false);
@@ -303,6 +389,7 @@ describe('a token', () => {
       cookie = h.issuer.issue(); // by some request of the page
       await h.traffic('c', 60_000);
       assert.deepEqual([inbox.data, h.errors, h.client.state], [upTo(220), [], 'connected']);
+      assert.equal(h.client.diagnostics().renewal, Infinity, 'there is nothing to ask for');
       h.world.cluster.revoke();
       await h.run(3_600_000);
       assert.deepEqual([h.errors.map((e) => e.code), h.client.state], [['unauthorized'], 'refused']);

@@ -358,6 +358,36 @@ describe('two attachments at once', () => {
   });
 });
 
+describe('what is not granted', () => {
+  const no = new FairleadError('forbidden', 'no');
+
+  test('ends what is served or asked for, and what is not yet is left to its own answer', () => {
+    const bench = new Bench();
+    const [served, other] = [bench.add('c'), bench.add('d')];
+    const view = bench.view();
+    view.unsubscribed('c', no);
+    view.unsubscribed('elsewhere', no);
+    assert.deepEqual([served.failed, other.failed, bench.ledger.subs()], [[no], [], [other]]);
+    const again = bench.add('c');
+    view.unsubscribed('c', no);
+    assert.deepEqual(again.failed, []);
+    assert.deepEqual(bench.ask(view).map(({ op, channel }) => `${op} ${channel}`), ['subscribe c']);
+    view.message(message('a-200', 'c'));
+    assert.deepEqual(served.got, []);
+  });
+
+  test('is not served by a welcome that does not name it', () => {
+    const bench = new Bench();
+    const [granted, denied] = [bench.add('c'), bench.add('d')];
+    const view = new View(bench.ledger);
+    const { d: _, ...rest } = view.hello();
+    view.welcome(welcome('a-5', rest));
+    assert.deepEqual([granted.times, denied.times], [1, 0]);
+    view.unsubscribed('d', no);
+    assert.deepEqual(denied.failed, [no]);
+  });
+});
+
 describe('polls', () => {
   test('those whose start is not known come first and alone', () => {
     const bench = new Bench();

@@ -144,6 +144,7 @@ export class Cluster {
   #renew(attachment: Attachment, token: string | undefined): object {
     const grant = this.issuer?.read(token);
     if (grant && isRefusal(grant)) return { op: 'reply', error: grant };
+    if (grant?.sub !== attachment.grant?.sub) return { op: 'reply', error: { code: 'forbidden', message: 'the token has another sub' } };
     attachment.grant = grant;
     for (const channel of attachment.follower.channels) {
       if (!grant?.denies.includes(channel)) continue;

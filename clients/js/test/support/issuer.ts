@@ -3,6 +3,7 @@ import type { VirtualClock } from './clock.ts';
 export interface Grant {
   readonly token: string;
   readonly until: number;
+  readonly sub: string;
   /** Patterns that may not be subscribed to. */
   readonly denies: readonly string[];
   revoked: boolean;
@@ -20,9 +21,12 @@ export class Issuer {
   /** Of the tokens that are made from now on. */
   life = 60_000;
   denies: readonly string[] = [];
+  sub = 'ann';
   /** So long an attachment goes on after its grant has ended. */
   grace = 10_000;
   readonly made: Grant[] = [];
+  /** What was shown. */
+  readonly shown = new Set<string | undefined>();
   readonly #clock: VirtualClock;
 
   constructor(clock: VirtualClock) {
@@ -31,12 +35,13 @@ export class Issuer {
 
   readonly issue = (): string => {
     const token = `secret-${this.made.length + 1}-${Math.floor(this.#clock.random() * 1e9)}`;
-    this.made.push({ token, until: this.#clock.now() + this.life, denies: this.denies, revoked: false });
+    this.made.push({ token, until: this.#clock.now() + this.life, sub: this.sub, denies: this.denies, revoked: false });
     return token;
   };
 
   /** What the token grants, or why nothing. */
   read(token: string | undefined): Grant | Refusal {
+    this.shown.add(token);
     const grant = this.made.find((g) => g.token === token);
     if (!grant || grant.revoked) return refusal('unauthorized');
     return this.#clock.now() >= grant.until ? refusal('expired') : grant;

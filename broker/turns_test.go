@@ -428,6 +428,7 @@ func TestHistoryTakesTurnsToo(t *testing.T) {
 		for range 50 - before {
 			<-served
 		}
+		synctest.Wait() // until the last reader is closed, too
 		isEmpty(t, b.catchUps.callers, 1)
 	})
 }

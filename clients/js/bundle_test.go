@@ -42,7 +42,7 @@ func TestBundleIsWhatTheSourceSays(t *testing.T) {
 }
 
 func TestBundleIsSmall(t *testing.T) {
-	const most = 18_022 // 17.6 KiB
+	const most = 18_125 // 17.7 KiB
 	var packed bytes.Buffer
 	w, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
 	if err != nil {

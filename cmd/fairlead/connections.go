@@ -25,7 +25,7 @@ type connections struct {
 	net.Listener
 	most      int64
 	mostPerIP int
-	exempt    networks // who stands for many
+	exempt    atomic.Pointer[networks] // who stands for many
 	log       *slog.Logger
 
 	mu    sync.Mutex         // guards the following
@@ -33,7 +33,7 @@ type connections struct {
 
 	open    atomic.Int64
 	refused atomic.Uint64
-	warned  atomic.Int64 // when there were too many last, in Unix seconds
+	warned  map[string]time.Time // when each warning was logged last; owned by Accept
 }
 
 // countConnections allows limits.connections, or, with 0, as many as openFiles
@@ -45,11 +45,16 @@ func countConnections(listener net.Listener, c *config, log *slog.Logger) *conne
 		log.Warn("limits.connections is more than this process has files for: raise its limit of open files (ulimit -n)", "limits.connections", most, "room", room)
 	}
 	most = cmp.Or(most, room)
-	return &connections{
+	counted := &connections{
 		Listener: listener, most: most, mostPerIP: cmp.Or(c.Limits.ConnectionsPerIP, int(max(most/4, 1))),
-		exempt: c.TrustedProxy, log: log, perIP: map[netip.Addr]int{},
+		log: log, warned: map[string]time.Time{}, perIP: map[netip.Addr]int{},
 	}
+	counted.trust(c.TrustedProxy)
+	return counted
 }
+
+// trust makes the connections of these proxies, from now on, count to no address.
+func (c *connections) trust(proxies networks) { c.exempt.Store(&proxies) }
 
 // ipOf is the address that a connection counts to: zero if it counts to none.
 func (c *connections) ipOf(conn net.Conn) netip.Addr {
@@ -58,7 +63,7 @@ func (c *connections) ipOf(conn net.Conn) netip.Addr {
 		return netip.Addr{}
 	}
 	ip := at.Addr().Unmap().WithZone("")
-	if ip.IsLoopback() || slices.ContainsFunc(c.exempt, func(n netip.Prefix) bool { return n.Contains(ip) }) {
+	if ip.IsLoopback() || slices.ContainsFunc(*c.exempt.Load(), func(n netip.Prefix) bool { return n.Contains(ip) }) {
 		return netip.Addr{}
 	}
 	if ip.Is6() {
@@ -122,10 +127,10 @@ func (c *connections) Accept() (net.Conn, error) {
 	}
 }
 
-// warn logs at most once a minute. It is called by Accept alone.
+// warn logs each message at most once a minute. It is called by Accept alone.
 func (c *connections) warn(message string, args ...any) {
-	now := time.Now().Unix()
-	if now-c.warned.Swap(now) >= 60 {
+	if now := time.Now(); now.Sub(c.warned[message]) >= time.Minute {
+		c.warned[message] = now
 		c.log.Warn(message, args...)
 	}
 }

@@ -46,6 +46,10 @@ func TestOneAddressCannotTakeAllConnections(t *testing.T) {
 	if enter("[2001:db8::4]:1") {
 		t.Error("one /64 has more than a quarter")
 	}
+	c.trust(append(proxies, netip.MustParsePrefix("192.0.2.7/32"))) // a reload has made a proxy of it
+	if !enter("192.0.2.7:7") {
+		t.Error("what is a trusted proxy now counts as before")
+	}
 	for enter("10.1.2.3:1") {
 	}
 	if got := c.open.Load(); got != c.most {

@@ -14,7 +14,7 @@ func (c *config) examine(r *report) {
 	c.Auth.read(r)
 	c.examinePrivacy(r)
 	c.examineCertificate(r)
-	if c.NATS == "" {
+	if c.NATS == "" || len(c.ACME.Domains) > 0 && c.ACME.Cache == "" { // the certificates are there
 		examineDirectory(r, "data", c.Data)
 	}
 	if len(c.ACME.Domains) > 0 && c.ACME.Cache != "" {

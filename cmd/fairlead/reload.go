@@ -96,6 +96,7 @@ func (r *reloader) reloadSettings() error {
 		}
 		return err
 	}
+	r.entrance.connections.trust(merged.TrustedProxy)
 	if guard != r.guard {
 		r.guard.close()
 	}

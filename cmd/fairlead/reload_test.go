@@ -305,7 +305,7 @@ func reloaderOf(t *testing.T, file string) (r *reloader, path string, reloads *i
 	if err != nil {
 		t.Fatal(err)
 	}
-	r = &reloader{running: running, level: new(slog.LevelVar), sources: now, log: slog.New(slog.DiscardHandler)}
+	r = &reloader{running: running, entrance: &entrance{connections: countConnections(nil, running, slog.New(slog.DiscardHandler))}, level: new(slog.LevelVar), sources: now, log: slog.New(slog.DiscardHandler)}
 	r.node = &node{reload: func(gateway.Options) error { *reloads++; return nil }}
 	if r.guard, err = running.openGuard(now.originOf, r.log); err != nil {
 		t.Fatal(err)

@@ -139,6 +139,7 @@ func TestAnACMEServerThatFailsIsAskedSeldom(t *testing.T) {
 			}
 			time.Sleep(10 * time.Second)
 		}
+		synctest.Wait() // until the last failure is logged
 		want := []time.Duration{0, 2, 6, 14, 30, 62, 122}
 		for at, minutes := range want {
 			if len(asked) != len(want) || asked[at].Truncate(time.Minute) != minutes*time.Minute {

@@ -31,7 +31,7 @@ export function poster({ net, sink, session, attachment }: Context): Poster {
 
   /** The replies, in order: all are checked before any is used. */
   const post = async (commands: readonly Command[], watchdog: Watchdog, bye = false): Promise<Frame[]> => {
-    const head = JSON.stringify({ session: session(), attachment: attachment(), token: await net.token.get() });
+    const head = JSON.stringify({ session: session(), attachment: attachment(), token: bye ? net.token.current : await net.token.get() });
     const body = `${head.slice(0, -1)},"commands":[${commands.map((c) => c.text).join(',')}]}`;
     const read = ({ replies }: { replies: object[] }): Frame[] => {
       if (replies.length !== commands.length) throw new TypeError('not every command has a reply');

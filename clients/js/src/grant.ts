@@ -57,8 +57,10 @@ export function refused(m: Move, a: Attempt, end: End, error: FairleadError): vo
     report(m, error);
     return tell(m, 'refused', m.reason);
   }
+  // Whoever was let in before has been revoked, and with it what was issued within that second (PROTOCOL.md section 4.7).
+  const revoked = denied && !m.denied && m.trip > 0 ? m.policy.revoked : 0;
   m.denied ||= denied;
-  m.spare = Math.max(m.spare, m.now + waste(m));
+  m.spare = Math.max(m.spare, m.now + revoked + waste(m));
   if (m.wasted.length < 2) m.trouble = undefined;
   if (m.spare > m.now) wait(m, 0);
   else race(m);

@@ -52,6 +52,8 @@ export interface Policy {
    * after base * 2^(so many) at most, and half of it at least; after the first at once.
    */
   least: number;
+  /** After a revocation the next one is asked for so much later: a token tells the second of its issue. */
+  revoked: number;
   /** Online and visible events closer than this to the last attempt change nothing. */
   calm: number;
 }
@@ -84,6 +86,7 @@ export const defaults: Policy = {
   share: 0.8,
   ahead: 5_000,
   least: 2_000,
+  revoked: 1_100,
   calm: 1_000,
 };
 

@@ -84,7 +84,7 @@ interface Live {
   readonly uplink: Uplink;
   name?: string | undefined; // the server's for it
   token?: string | undefined; // that it was attached with, or has been given since
-  offered?: { to: number; token: string }; // one that it was given last
+  offered?: { to: number; token: string | undefined }; // one that it was given last
   heard: number;
   told: number; // when a beat came
   /** The log's position when it was welcomed, and when anything from before that came. */
@@ -300,9 +300,9 @@ export class Session {
     );
   }
 
-  /** Gives it the token, if there is one and it was welcomed. */
+  /** Gives it the token, if it was welcomed. Without one a request shows a cookie, and a WebSocket has nothing to show. */
   #offer(live: Live, token: string | undefined): void {
-    if (live.name === undefined || token === undefined) return;
+    if (live.name === undefined || (token === undefined && live.transport === 'websocket')) return;
     const to = this.nextCid();
     live.offered = { to, token };
     live.attachment.auth(command(to, { op: 'auth', token }));
@@ -439,7 +439,7 @@ export class Session {
     live.view.welcome(frame);
     this.#welcomed(live, frame);
     const { kept } = this.#options.net.token;
-    if (live.token !== kept) this.#offer(live, kept);
+    if (kept !== undefined && live.token !== kept) this.#offer(live, kept);
   }
 
   #welcomed(live: Live, { beat, transports: offered, net, expires_in }: Partial<Welcome>): void {

@@ -19,6 +19,11 @@ export class Token {
     this.#clock = clock;
   }
 
+  /** What there is without asking. */
+  get current(): string | undefined {
+    return typeof this.#source === 'string' ? this.#source : this.kept;
+  }
+
   /** Whether there may be another one: without any it is a cookie. */
   get renewable(): boolean {
     return typeof this.#source !== 'string';

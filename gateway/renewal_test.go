@@ -338,18 +338,6 @@ func TestARefreshReachesAnAttachmentOnAnotherNode(t *testing.T) {
 	}
 }
 
-// A refresh may bring the end nearer.
-func TestARefreshWithASoonerEndEndsSooner(t *testing.T) {
-	over(t, func(t *testing.T, transport protocol.Transport) {
-		w := newGuarded(t, Options{Grace: grace})
-		l, began := w.attach(transport, helloAs(w.token("ann", chat), `"session":"s","beat":60000,"channels":{"chat.1":{}}`)), time.Now()
-		l.want("proof")
-		time.Sleep(time.Second - proofDelay)
-		w.mustRenew(l, w.tokenFor("ann", chat, lifetime))
-		l.wantExpired(began.Add(time.Second + lifetime + grace))
-	}, streams...)
-}
-
 // A subscribe takes a moment to find its place in the stored log.
 func TestASubscribeThatARefreshOvertakesIsEnded(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -140,6 +140,19 @@ describe('what the server does not let in', () => {
     assert.deepEqual(names(b.fail('poll', 'server', { error: failure('unauthorized') })), ['connecting', 'attach'], 'a new beginning');
   });
 
+  test('as unauthorized after a welcome is asked for anew when the second of the revocation is over', () => {
+    const b = started({ ladder: ['websocket'] });
+    b.pass(10);
+    b.prove('websocket');
+    b.lively = true;
+    b.begun();
+    b.fail('websocket', 'server', { error: failure('unauthorized') });
+    b.pass(b.link.policy.revoked - 1);
+    assert.deepEqual(b.begun(), []);
+    b.pass(1);
+    assert.notEqual(b.begun().length, 0);
+  });
+
   test('for good is told once, whatever served', () => {
     for (const [code, final] of [['forbidden', false], ['expired', true], ['unauthorized', true]] as const) {
       for (const b of [serving('websocket'), started({ ladder: ['websocket'] })]) {

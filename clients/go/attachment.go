@@ -38,7 +38,8 @@ type attachment struct {
 	wait    time.Duration // of a poll
 	fruit   bool          // the poll brought something
 	leaving bool          // the server sent us away
-	token   *token        // of the request, or that it was given since; nil: none
+	token   *token        // of the request, or that the server has taken since; nil: none
+	shown   *token        // that it was shown last, since it began; nil: none
 	from    source        // to be used once something has arrived
 }
 

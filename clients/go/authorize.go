@@ -22,6 +22,9 @@ func (s *Subscription) fetchToken(e renew) fetched {
 
 // answered deals with what a request for the link came to.
 func (s *Subscription) answered(what any) {
+	if g, ok := what.(granted); ok && s.live[g.attempt] != nil {
+		s.live[g.attempt].taken(g.token)
+	}
 	f, ok := what.(fetched)
 	if !ok {
 		s.happened(what)
@@ -41,7 +44,7 @@ func (s *Subscription) authorize(e show) {
 	if a == nil {
 		return
 	}
-	a.token = t
+	a.shown = t
 	if socket, ok := a.from.(*socketSource); ok {
 		s.spawn(func() {
 			if err := socket.authorize(t); err != nil { // what reads from it finds out, too
@@ -60,8 +63,19 @@ func (s *Subscription) authorize(e show) {
 // replied deals with a reply on an attachment: to the token that it was given.
 func (s *Subscription) replied(a *attachment, r *reply) {
 	var to int
-	if json.Unmarshal(r.To, &to) == nil && a.token != nil && to == a.token.number {
+	if json.Unmarshal(r.To, &to) == nil && a.shown != nil && to == a.shown.number {
+		if r.err() == nil {
+			a.taken(to)
+		}
 		s.happened(authorized(show{a.number, to}, r, r.err()))
+	}
+}
+
+// taken tells that the server has taken the token that it was shown. Until then
+// whatever ends the attachment is about the one before.
+func (a *attachment) taken(number int) {
+	if a.shown.id() == number {
+		a.token = a.shown
 	}
 }
 
@@ -78,7 +92,8 @@ func (s *Subscription) unsubscribed(a *attachment, pattern string, why *protocol
 	if s.places[pattern] == nil {
 		return nil
 	}
-	if a.token != s.token {
+	// Of a token that it was shown the server tells this before it answers.
+	if a.token != s.token && a.shown != s.token {
 		return errStale // another token may allow it
 	}
 	delete(s.places, pattern)

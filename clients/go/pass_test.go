@@ -328,3 +328,21 @@ func TestTheCallerIsToldWhenATokenIsAskedForNext(t *testing.T) {
 		t.Errorf("got %v", retries)
 	}
 }
+
+// What crosses a new token on its way is about the old one, and the new one is still to be tried.
+func TestAnEndIsNotBlamedOnATokenThatWasOnlyShown(t *testing.T) {
+	a := &attachment{token: &token{number: 1}}
+	s := &Subscription{live: map[int]*attachment{0: a}}
+	a.shown = &token{number: 2}
+	if got := a.token.id(); got != 1 {
+		t.Errorf("before the answer it has token %d", got)
+	}
+	a.taken(1) // an answer to the one before
+	if got := a.token.id(); got != 1 {
+		t.Errorf("after another's answer it has token %d", got)
+	}
+	s.live[0].taken(2)
+	if got := a.token.id(); got != 2 {
+		t.Errorf("after the answer it has token %d", got)
+	}
+}

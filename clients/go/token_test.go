@@ -6,10 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -351,120 +349,6 @@ func TestWhoeverGivesUpWaitingForATokenHoldsUpNobody(t *testing.T) {
 	})
 }
 
-func TestASubscriptionEndsWhenItsTokenIsNoGoodAndNeitherIsTheNext(t *testing.T) {
-	for _, transport := range protocol.Transports() {
-		synctest.Test(t, func(t *testing.T) {
-			f, c, p := newGuarded(t, Options{Transports: []protocol.Transport{transport}}, 0)
-			give := p.give
-			p.give = func() (string, error) {
-				if p.asked == 1 {
-					return give()
-				}
-				return fmt.Sprint("forged-", p.asked), nil
-			}
-			sub := follow(t, c, protocol.Start{})
-			sub.attached()
-			time.AfterFunc(time.Second, f.guard.revoke)
-			_, err := sub.next()
-			if e, ok := errors.AsType[*protocol.Error](err); !ok || e.Code != protocol.Unauthorized || e.Message != "there is no such token" {
-				t.Errorf("%s: got %v", transport, err)
-			}
-			p.want(t, 2, 1)
-		})
-	}
-}
-
-// next takes events until there is an error.
-func (f *follower) next() (Event, error) {
-	for {
-		e, err := f.sub.Next(f.t.Context())
-		if err != nil {
-			return nil, err
-		}
-		f.note(e)
-	}
-}
-
-func TestAStaticTokenEndsWithItsRefusal(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f, c, _ := newGuarded(t, Options{Token: StaticToken(" secret-1\n")}, 0)
-		f.guard.issue(time.Minute)
-		sub := follow(t, c, protocol.Start{})
-		_, err := sub.next()
-		if e, ok := errors.AsType[*protocol.Error](err); !ok || e.Code != protocol.Expired {
-			t.Errorf("got %v", err)
-		}
-		sub.want("", "+websocket -websocket")
-		if _, err := c.Publish(t.Context(), "chat.1", Text("a")); err == nil || !strings.Contains(err.Error(), "the token has expired") {
-			t.Errorf("got %v", err)
-		}
-	})
-}
-
-func TestAnAttachThatIsForbiddenIsTheEnd(t *testing.T) {
-	for _, transport := range protocol.Transports() {
-		synctest.Test(t, func(t *testing.T) {
-			f, c, p := newGuarded(t, Options{Transports: []protocol.Transport{transport, protocol.Poll}}, 0)
-			f.fault = func(_ protocol.Transport, _ int, out *outlet) bool {
-				if f.open(out) != nil {
-					return true
-				}
-				if out.conn != nil {
-					f.guard.close(out, errNotGranted)
-					out.conn.Close()
-					return true
-				}
-				out.w.Header().Del("Content-Type")
-				problem(out.w, errNotGranted)
-				return true
-			}
-			sub := follow(t, c, protocol.Start{})
-			_, err := sub.next()
-			if e, ok := errors.AsType[*protocol.Error](err); !ok || e.Code != protocol.Forbidden || len(f.attaches) != 1 {
-				t.Errorf("%s: got %v after %s", transport, err, f.attaches)
-			}
-			p.want(t, 1, 0)
-		})
-	}
-}
-
-// TestWhatTheTokenDoesNotAllowEndsAndTheRestGoesOn asks for too much, and then gets a smaller grant.
-func TestWhatTheTokenDoesNotAllowEndsAndTheRestGoesOn(t *testing.T) {
-	for _, transport := range protocol.Transports() {
-		t.Run(string(transport), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				f, c, p := newGuarded(t, Options{Transports: []protocol.Transport{transport}}, 0)
-				p.give = func() (string, error) {
-					return f.guard.issue(20*time.Second, [][]string{{"chat.1", "chat.2"}, {"chat.1"}, {"nothing"}}[min(p.asked-1, 2)]...), nil
-				}
-				s, err := c.Subscribe(t.Context(), map[string]protocol.Start{"chat.1": fromStart, "chat.2": {}, "chat.3": {}})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer s.Close()
-				sub := &follower{t: t, sub: s}
-				stop := f.talk()
-				sub.until(200, time.Minute)
-				sub.want(strings.Join(sub.texts, " "), "+"+string(transport)+" no chat.3: forbidden no chat.2: forbidden")
-				f.network.leave()() // each attaches anew
-				sub.until(250, time.Minute)
-				last := f.hellos[len(f.hellos)-1]
-				if len(last.Channels) != 1 || last.Channels["chat.1"].After == nil {
-					t.Errorf("attached again with %+v", last)
-				}
-				_, err = sub.next()
-				stop()
-				if e, ok := errors.AsType[*protocol.Error](err); !ok || e.Code != protocol.Forbidden {
-					t.Errorf("got %v", err)
-				}
-				if last := sub.notes[len(sub.notes)-1]; last != "no chat.1: forbidden" {
-					t.Errorf("got %s", sub.notes)
-				}
-			})
-		})
-	}
-}
-
 func TestAReplyAndAnErrorSayWhenToAskAgain(t *testing.T) {
 	f, err := decodeFrame([]byte(`{"op":"error","code":"rate_limited","message":"wait","retry_after_ms":2500}`))
 	if err != nil || f.err.RetryAfter != 2500*time.Millisecond || f.err.Message != "wait" {
@@ -481,123 +365,6 @@ func TestAReplyAndAnErrorSayWhenToAskAgain(t *testing.T) {
 
 // seen is what a server on the network was asked.
 type seen struct{ host, token, body string }
-
-// webs is a transport to servers by their hosts; it notes what each is asked.
-type webs struct {
-	hosts map[string]http.HandlerFunc
-	all   []seen
-}
-
-func (w *webs) RoundTrip(r *http.Request) (*http.Response, error) {
-	body := ""
-	if r.Body != nil {
-		b, _ := io.ReadAll(r.Body)
-		body = string(b)
-	}
-	w.all = append(w.all, seen{r.URL.Scheme + "://" + r.URL.Host, r.Header.Get("Authorization"), body})
-	answer := &answerer{header: http.Header{}}
-	w.hosts[r.URL.Scheme+"://"+r.URL.Host](answer, r)
-	return &http.Response{StatusCode: answer.status, Header: answer.header, Body: io.NopCloser(&answer.body), Request: r}, nil
-}
-
-type answerer struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-func (a *answerer) Header() http.Header         { return a.header }
-func (a *answerer) WriteHeader(status int)      { a.status = status }
-func (a *answerer) Write(b []byte) (int, error) { return a.body.Write(b) }
-
-func TestATokenIsNotTakenToAnotherOriginByARedirect(t *testing.T) {
-	for _, test := range []struct {
-		from, to string
-		follows  bool
-	}{
-		{"https://rt.test", "https://rt.test", true},
-		{"https://rt.test:443", "https://rt.test", true},
-		{"http://rt.test", "https://rt.test", true},
-		{"https://rt.test", "http://rt.test", false},
-		{"https://rt.test", "https://rt.test:8443", false},
-		{"http://rt.test:8080", "https://rt.test", false},
-		{"https://rt.test", "https://evil.test", false},
-		{"https://rt.test", "https://eu.rt.test", false}, // net/http would
-		{"https://rt.test", "https://rt.test.evil.test", false},
-	} {
-		for _, method := range []string{"publish", "history", "websocket", "poll"} {
-			w := &webs{}
-			w.hosts = map[string]http.HandlerFunc{}
-			w.hosts[test.to] = func(out http.ResponseWriter, r *http.Request) { answer(out, 200, map[string]any{"id": "a-1"}) }
-			w.hosts[test.from] = func(out http.ResponseWriter, r *http.Request) {
-				if r.URL.Query().Has("moved") {
-					answer(out, 200, map[string]any{"id": "a-1"})
-					return
-				}
-				http.Redirect(out, r, test.to+r.URL.Path+"?moved", http.StatusTemporaryRedirect)
-			}
-			c, err := New(test.from, Options{Token: StaticToken("secret-1"), HTTPClient: &http.Client{Transport: w}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			switch method {
-			case "publish":
-				_, err = c.Publish(t.Context(), "chat.1", Text("a"))
-			case "history":
-				_, err = c.History(t.Context(), "chat.1", protocol.Range{})
-			default:
-				with, _ := c.tokens.get(t.Context(), 0, false)
-				_, err = c.open(t.Context(), protocol.Transport(method), &protocol.Hello{}, with, func() {})
-			}
-			if followed := len(w.all) == 2; followed != test.follows {
-				t.Errorf("%s from %s to %s: %v, %v", method, test.from, test.to, w.all, err)
-			}
-			for _, s := range w.all {
-				if s.token != "Bearer secret-1" || strings.Contains(s.body, "secret") {
-					t.Errorf("%s showed %+v", method, s)
-				}
-			}
-			if e, ok := errors.AsType[*StatusError](err); !test.follows && (!ok || e.Target == "" || !strings.Contains(err.Error(), e.Target)) {
-				t.Errorf("%s from %s to %s: got %v", method, test.from, test.to, err)
-			}
-		}
-	}
-}
-
-func TestWithoutATokenRedirectsAreFollowedAsTheHTTPClientSays(t *testing.T) {
-	w := &webs{hosts: map[string]http.HandlerFunc{
-		"http://a.test": func(out http.ResponseWriter, r *http.Request) {
-			http.Redirect(out, r, "http://b.test"+r.URL.Path, http.StatusTemporaryRedirect)
-		},
-		"http://b.test": func(out http.ResponseWriter, r *http.Request) {
-			answer(out, 201, map[string]any{"id": "a-1"})
-		},
-		"http://c.test": func(out http.ResponseWriter, r *http.Request) {
-			http.Redirect(out, r, "http://c.test"+r.URL.Path, http.StatusTemporaryRedirect)
-		},
-	}}
-	own := &http.Client{Transport: w}
-	publish := func(address string) error {
-		c, err := New(address, Options{HTTPClient: own})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel() // one attempt
-		_, err = c.Publish(context.WithoutCancel(ctx), "chat.1", Text("a"))
-		return err
-	}
-	if err := publish("http://a.test"); err != nil {
-		t.Error(err)
-	}
-	own.CheckRedirect = func(next *http.Request, _ []*http.Request) error { return http.ErrUseLastResponse }
-	if err := publish("http://c.test"); err == nil || !strings.Contains(err.Error(), "307") {
-		t.Errorf("got %v", err)
-	}
-	if own.CheckRedirect == nil || w.all[len(w.all)-1].token != "" {
-		t.Error("the HTTP client was changed")
-	}
-}
 
 // TestATokenIsNeverTold goes through everything that may be written of a
 // client, and every place of a request but the one for it.
@@ -666,13 +433,6 @@ func TestATokenIsNeverTold(t *testing.T) {
 type writer func([]byte) (int, error)
 
 func (w writer) Write(b []byte) (int, error) { return w(b) }
-
-func TestOriginsAreTheSameWhateverTheirPortsAreWritten(t *testing.T) {
-	parse := func(s string) *url.URL { u, _ := url.Parse(s); return u }
-	if !isFor(parse("https://a"), parse("https://a:443")) || !isFor(parse("http://a:80"), parse("http://a")) || isFor(parse("http://a:443"), parse("https://a:443")) {
-		t.Error("ports are not looked at")
-	}
-}
 
 // An attachment with an old token may be told of less than the new one grants.
 func TestWhatAnOldTokenDoesNotAllowIsAskedForWithTheNewOne(t *testing.T) {

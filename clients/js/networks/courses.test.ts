@@ -42,7 +42,7 @@ async function sail(network: Network, runtime: Runtime, name: string): Promise<{
   const [traveller] = await Promise.all([embark(plan), course.run(down.count, down.every, pause)]);
   stack.defer(() => traveller.close());
   await traveller.whole(patience);
-  return { log: await traveller.log(), sent: await stored(harbour.url, plan.up) };
+  return { log: await traveller.log(), sent: await stored(harbour.url, plan.up, up.count) };
 }
 
 /** What went wrong, in words; empty if nothing did. */

@@ -57,7 +57,7 @@ for (const below of ['sse', 'stream', 'poll'] as const) {
     t.diagnostic(`${moves.map((m) => `${m.from} → ${m.to}`).join(', ')}: p50 ${quantile(late, 0.5)} ms, most ${Math.max(...late)} ms, round the switch ${Math.max(...around)} ms; ${acks.length} up`);
     assert.deepEqual(moves.map(({ from, to }) => [from, to]), [[below, 'websocket']]);
     assert.deepEqual(tally(got.map(({ n }) => n), 0, count), { missing: 0, repeated: 0, disordered: 0 });
-    assert.deepEqual(tally(await stored(harbour.url, `switch.up.${below}`), 1, acks.length), { missing: 0, repeated: 0, disordered: 0 });
+    assert.deepEqual(tally(await stored(harbour.url, `switch.up.${below}`, acks.length), 1, acks.length), { missing: 0, repeated: 0, disordered: 0 });
     // 500 ms are promised; a busy machine may take longer.
     assert.ok(Math.max(...around) <= 1_000, `a message came ${Math.max(...around)} ms late`);
   });

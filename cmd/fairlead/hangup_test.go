@@ -70,6 +70,9 @@ func closeTerminal(t *testing.T, by string) (said string) {
 func scriptOf(t *testing.T, commands string, out, log *os.File) *exec.Cmd {
 	t.Helper()
 	path, err := exec.LookPath("script")
+	if err != nil && os.Getenv("FULL_TESTS") != "" {
+		t.Fatal("there is no script(1), of Debian's bsdutils, to make a terminal with")
+	}
 	if err != nil {
 		t.Skip("there is no script(1) to make a terminal with")
 	}

@@ -13,9 +13,10 @@ type guard struct {
 	verifier *auth.Verifier // nil: everybody may
 }
 
-// openGuard makes a guard of the settings and the files that they name. The
-// error says all that is wrong with them. It is closed with verifier.Close.
-func (c *config) openGuard(origin func(key string) string, log *slog.Logger) (*guard, error) {
+// openGuard makes a guard of the settings and the files that they name. What
+// before, which may be nil, has fetched is not waited for again. The error says
+// all that is wrong with them.
+func (c *config) openGuard(before *auth.Verifier, origin func(key string) string, log *slog.Logger) (*guard, error) {
 	r := newReport(c, origin)
 	g := &guard{options: c.Auth.read(r)}
 	if err := r.err(); err != nil || c.open() {
@@ -24,7 +25,7 @@ func (c *config) openGuard(origin func(key string) string, log *slog.Logger) (*g
 	options := g.options
 	options.Logger = log
 	var err error
-	g.verifier, err = auth.NewVerifier(options)
+	g.verifier, err = before.Successor(options)
 	return g, err
 }
 

@@ -80,7 +80,7 @@ func (r *reloader) reloadSettings() error {
 	if err := report.err(); err != nil {
 		return fmt.Errorf("without a restart, which %s need: %w", strings.Join(waiting, ", "), err)
 	}
-	guard, err := merged.openGuard(sources.originOf, r.log)
+	guard, err := merged.openGuard(r.guard.verifier, sources.originOf, r.log)
 	if err != nil {
 		return err
 	}

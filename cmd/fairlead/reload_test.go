@@ -307,7 +307,7 @@ func reloaderOf(t *testing.T, file string) (r *reloader, path string, reloads *i
 	}
 	r = &reloader{running: running, entrance: &entrance{connections: countConnections(nil, running, slog.New(slog.DiscardHandler))}, level: new(slog.LevelVar), sources: now, log: slog.New(slog.DiscardHandler)}
 	r.node = &node{reload: func(gateway.Options) error { *reloads++; return nil }}
-	if r.guard, err = running.openGuard(now.originOf, r.log); err != nil {
+	if r.guard, err = running.openGuard(nil, now.originOf, r.log); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.guard.close() })
@@ -382,6 +382,38 @@ func TestAKeySetIsFetchedOnAfterAReload(t *testing.T) {
 	token := runProgram(t, nil, "token", "--sub=ada", "--subscribe=a", "--auth-issuer=me", "--auth-keys", writeFile(t, private))
 	if grant, err := r.guard.verifier.Verify(t.Context(), strings.TrimSpace(token.out)); err != nil || grant.Subject != "ada" {
 		t.Errorf("got %+v, %v, and the key set was asked for %d times more", grant, err, len(asked))
+	}
+}
+
+// TestAKeySetOutlivesAReloadOfOtherKeys has an issuer that is out of reach when the keys change.
+func TestAKeySetOutlivesAReloadOfOtherKeys(t *testing.T) {
+	private, public := newKeyPair(t)
+	down := make(chan struct{})
+	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		select {
+		case <-down:
+			http.Error(w, "down", http.StatusServiceUnavailable)
+		default:
+			fmt.Fprintf(w, `{"keys":[%s]}`, publicJWK(t, public))
+		}
+	}))
+	defer issuer.Close()
+	settings := "auth: {issuer: me, jwks: " + issuer.URL + "}\n"
+	r, path, _ := reloaderOf(t, settings)
+	token := strings.TrimSpace(runProgram(t, nil, "token", "--sub=ada", "--subscribe=a", "--auth-issuer=me", "--auth-keys", writeFile(t, private)).out)
+	if _, err := r.guard.verifier.Verify(t.Context(), token); err != nil {
+		t.Fatal(err)
+	}
+	close(down)
+	before := r.guard
+	if err := os.WriteFile(path, []byte(strings.Replace(settings, "}", ", anonymous: {subscribe: a}}", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.reloadSettings(); err != nil || r.guard == before {
+		t.Fatalf("got %v, and a new guard: %t", err, r.guard != before)
+	}
+	if grant, err := r.guard.verifier.Verify(t.Context(), token); err != nil || grant.Subject != "ada" {
+		t.Errorf("got %+v, %v", grant, err)
 	}
 }
 

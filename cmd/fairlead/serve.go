@@ -44,7 +44,7 @@ func serve(ctx context.Context, c *config, std stdio, sources *sources, report *
 	defer hangup.stop()
 	log, level := c.logger(std.err)
 	report.log(log)
-	guard, err := c.openGuard(sources.originOf, log)
+	guard, err := c.openGuard(nil, sources.originOf, log)
 	if err != nil {
 		return err
 	}

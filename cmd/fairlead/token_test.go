@@ -33,7 +33,7 @@ func grantOf(t *testing.T, token string, env []string, args ...string) *auth.Gra
 	if _, err := parse(&p, sources, stdio{}); err != nil {
 		t.Fatal(err)
 	}
-	guard, err := p.Serve.openGuard(sources.originOf, nil)
+	guard, err := p.Serve.openGuard(nil, sources.originOf, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,16 +41,22 @@ type jwks struct {
 	fixed  []Key
 
 	ring  atomic.Pointer[keyring]
-	asked chan struct{} // somebody wants a fetch
-	ended chan struct{} // closed when run has ended
-	body  []byte        // of the last good fetch; owned by run
-	good  time.Time     // when that was; owned by run
+	last  atomic.Pointer[fetched] // nil: none that still counts; changed by run alone
+	asked chan struct{}           // somebody wants a fetch
+	ended chan struct{}           // closed when run has ended
 
 	mu     sync.Mutex    // guards the following
 	done   chan struct{} // closed when the fetch under way, or else the next, has ended
 	failed error         // what became of the last one
 	tries  int           // that failed, one after another
 	next   time.Time     // no fetch before
+}
+
+// fetched is a key set as it came. It is never changed.
+type fetched struct {
+	body []byte
+	keys []Key
+	at   time.Time // when it was last found to be this
 }
 
 func newJWKS(address string, fixed []Key, transport http.RoundTripper, log *slog.Logger) (*jwks, error) {
@@ -70,6 +76,28 @@ func newJWKS(address string, fixed []Key, transport http.RoundTripper, log *slog
 	}}
 	j.ring.Store(&keyring{fixed})
 	return j, nil
+}
+
+// inherit goes on with the set that other, nil for none, has fetched from the
+// same address. It is called before run.
+func (j *jwks) inherit(other *jwks) {
+	if other == nil || other.url != j.url {
+		return
+	}
+	if last := other.last.Load(); last != nil {
+		_ = j.use(last) // if the configured keys are in its way now, the next fetch says so
+	}
+}
+
+// use puts the keys of a set in the ring, beside those that are configured.
+func (j *jwks) use(set *fetched) error {
+	ring := &keyring{slices.Concat(j.fixed, set.keys)}
+	if err := ring.check(); err != nil {
+		return err
+	}
+	j.last.Store(set)
+	j.ring.Store(ring)
+	return nil
 }
 
 // private tells whether nobody on the way can change what comes from u.
@@ -112,8 +140,8 @@ func (j *jwks) earliest() time.Time {
 
 // settle notes what became of a fetch, tells who waits, and says when the next one is due.
 func (j *jwks) settle(err error) (wait time.Duration) {
-	if err != nil && time.Since(j.good) > keptFor {
-		j.body = nil
+	if last := j.last.Load(); err != nil && last != nil && time.Since(last.at) > keptFor {
+		j.last.Store(nil)
 		j.ring.Store(&keyring{j.fixed})
 	}
 	j.mu.Lock()
@@ -174,20 +202,17 @@ func (j *jwks) fetch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if j.body != nil && bytes.Equal(body, j.body) {
-		j.good = time.Now() // the same keyring: what was found with it still counts
+	if last := j.last.Load(); last != nil && bytes.Equal(body, last.body) {
+		j.last.Store(&fetched{last.body, last.keys, time.Now()}) // the same keyring: what was found with it still counts
 		return nil
 	}
 	keys, err := parseSet(body)
 	if err != nil {
 		return err
 	}
-	ring := &keyring{slices.Concat(j.fixed, keys)}
-	if err := ring.check(); err != nil {
+	if err := j.use(&fetched{body, keys, time.Now()}); err != nil {
 		return err
 	}
-	j.body, j.good = body, time.Now()
-	j.ring.Store(ring)
 	j.log.Info("the key set has changed", "keys", len(keys))
 	return nil
 }

@@ -210,6 +210,49 @@ func TestAnIssuerThatIsDown(t *testing.T) {
 	}, a)
 }
 
+// A reload must not need an issuer that is out of reach just then.
+func TestASuccessorBeginsWithTheKeysThatWereFetched(t *testing.T) {
+	a := named(pairs()[ES256], "a")
+	withIssuer(t, Options{}, func(t *testing.T, i *issuer, v *Verifier) {
+		token := func() string { return sign(t, a, ours(), nil) }
+		mustGrant(t, v, token())
+		time.Sleep(time.Hour)
+		i.set(func() { i.down = true })
+		options := v.options
+		options.APIKeys = []APIKey{{Name: "k", Hash: HashAPIKey(NewAPIKey())}}
+		next := successor(t, v, options)
+		v.Close()
+		mustGrant(t, next, token())
+		time.Sleep(keptFor - fetchEvery - time.Minute)
+		mustGrant(t, next, token())
+		time.Sleep(fetchEvery + fetchBackoffs + 2*time.Minute) // it counts from the fetch
+		mustRefuse(t, next, token(), protocol.Unavailable, "try again")
+
+		i.serve(a)
+		time.Sleep(fetchBackoffs)
+		mustGrant(t, next, token())
+		i.set(func() { i.down = true })
+		options.JWKS = "https://other.example/keys"
+		mustRefuse(t, successor(t, next, options), token(), protocol.Unavailable, "try again")
+		options.JWKS, options.Keys = v.options.JWKS, []Key{named(pairs()[ES256], "a")} // which is in the set as well
+		again := successor(t, next, options)
+		mustGrant(t, again, token())
+		if again.jwks.last.Load() != nil {
+			t.Error("the set is in use though two keys have the same name")
+		}
+	}, a)
+}
+
+func successor(t *testing.T, v *Verifier, options Options) *Verifier {
+	t.Helper()
+	next, err := v.Successor(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(next.Close)
+	return next
+}
+
 func TestFailuresAreSpacedMoreAndMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := &issuer{down: true}

@@ -52,7 +52,12 @@ type Verifier struct {
 }
 
 // NewVerifier makes a Verifier. It does not wait for the JWKS: who needs it does.
-func NewVerifier(options Options) (*Verifier, error) {
+func NewVerifier(options Options) (*Verifier, error) { return (*Verifier)(nil).Successor(options) }
+
+// Successor makes a Verifier of other options, which begins with the key set
+// that v has fetched, if it is from the same address: its issuer may be out of
+// reach just now. v, which may be nil, is not changed.
+func (v *Verifier) Successor(options Options) (*Verifier, error) {
 	if len(options.Keys) == 0 && options.JWKS == "" && len(options.APIKeys) == 0 && options.Anonymous == nil {
 		return nil, errors.New("auth: nobody could get in: configure a key, a JWKS, an API key or rights for anonymous clients")
 	}
@@ -60,24 +65,24 @@ func NewVerifier(options Options) (*Verifier, error) {
 		return nil, errors.New("auth: a JWKS needs an audience or an issuer: its keys may sign tokens for other applications too")
 	}
 	options.setDefaults()
-	v := &Verifier{options: options, fixed: &keyring{slices.Clone(options.Keys)}, seen: newCache(options.CacheSize)}
-	if err := v.fixed.check(); err != nil {
+	next := &Verifier{options: options, fixed: &keyring{slices.Clone(options.Keys)}, seen: newCache(options.CacheSize)}
+	if err := next.fixed.check(); err != nil {
 		return nil, err
 	}
 	var err error
-	if v.apiKeys, err = newAPIKeys(options.APIKeys); err != nil {
+	if next.apiKeys, err = newAPIKeys(options.APIKeys); err != nil {
 		return nil, err
 	}
 	if options.Anonymous != nil {
 		if err := options.Anonymous.Check(); err != nil {
 			return nil, fmt.Errorf("auth: the rights of anonymous clients: %w", err)
 		}
-		v.anyone = &Grant{Rights: *options.Anonymous, Source: FromNobody}
+		next.anyone = &Grant{Rights: *options.Anonymous, Source: FromNobody}
 	}
-	if err := v.begin(); err != nil {
+	if err := next.begin(v); err != nil {
 		return nil, err
 	}
-	return v, nil
+	return next, nil
 }
 
 func (o *Options) setDefaults() {
@@ -87,8 +92,8 @@ func (o *Options) setDefaults() {
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 }
 
-// begin begins to fetch the JWKS, if there is one.
-func (v *Verifier) begin() error {
+// begin begins to fetch the JWKS, if there is one, and until then has that of before, which may be nil.
+func (v *Verifier) begin(before *Verifier) error {
 	ctx, stop := context.WithCancel(context.Background())
 	v.stop = stop
 	if v.options.JWKS == "" {
@@ -104,6 +109,9 @@ func (v *Verifier) begin() error {
 	if v.jwks, err = newJWKS(v.options.JWKS, v.fixed.keys, transport, v.options.Logger); err != nil {
 		stop()
 		return err
+	}
+	if before != nil {
+		v.jwks.inherit(before.jwks)
 	}
 	v.working.Go(func() { v.jwks.run(ctx) })
 	return nil

@@ -121,14 +121,6 @@ func TestConnectionsBeyondTheLimitAreClosedAtOnce(t *testing.T) {
 	}
 }
 
-func TestHowManyConnectionsAProcessMayHave(t *testing.T) {
-	for files, want := range map[int64]int64{64: 32, 256: 128, 1024: 896, 1280: 1152, 20000: 18000, 1 << 20: 1<<20 - 1<<20/10} {
-		if got := connectionsFor(files); got != want {
-			t.Errorf("with %d files: %d, want %d", files, got, want)
-		}
-	}
-}
-
 // startWithFiles starts a gateway that may open so many files, and hands each line that it logs to logged.
 func startWithFiles(t *testing.T, files int, logged func(string), args ...string) (url string) {
 	t.Helper()

@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/fairlead/fairlead/cmd/fairlead/entrance"
 )
 
 // examine reports what is wrong with the files and directories that the
@@ -64,7 +66,7 @@ func (c *config) examineCertificate(r *report) {
 	if c.TLS.Cert == "" || c.TLS.Key == "" {
 		return
 	}
-	pair, err := loadKeyPair(c.TLS.Cert, c.TLS.Key)
+	pair, err := entrance.LoadKeyPair(c.TLS.Cert, c.TLS.Key)
 	if err != nil {
 		r.wrong("tls.cert", "%v", err)
 		return

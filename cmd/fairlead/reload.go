@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/fairlead/fairlead/cmd/fairlead/entrance"
 )
 
 // A reloader puts changed settings in force without dropping anyone. Its methods
@@ -19,7 +21,7 @@ type reloader struct {
 	level    *slog.LevelVar
 	sources  *sources // of the start: their arguments and environment still count
 	node     *node
-	entrance *entrance
+	entrance *entrance.Entrance
 	log      *slog.Logger
 }
 
@@ -61,7 +63,7 @@ func (r *reloader) reload() {
 			r.log.Error("the settings are not reloaded, and the old ones stay in force", "error", strings.TrimSpace(line))
 		}
 	}
-	if err := r.entrance.reload(); err != nil {
+	if err := r.entrance.ReloadCertificate(); err != nil {
 		r.log.Error("the certificate is not reloaded, and the old one goes on", "error", err)
 	}
 }
@@ -96,7 +98,7 @@ func (r *reloader) reloadSettings() error {
 		}
 		return err
 	}
-	r.entrance.connections.trust(merged.TrustedProxy)
+	r.entrance.Reload(merged.entrance(r.log))
 	if guard != r.guard {
 		r.guard.close()
 	}

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairlead/fairlead/cmd/fairlead/entrance"
+	"github.com/fairlead/fairlead/cmd/fairlead/entrance/certtest"
 	"github.com/fairlead/fairlead/gateway"
 )
 
@@ -305,7 +307,11 @@ func reloaderOf(t *testing.T, file string) (r *reloader, path string, reloads *i
 	if err != nil {
 		t.Fatal(err)
 	}
-	r = &reloader{running: running, entrance: &entrance{connections: countConnections(nil, running, slog.New(slog.DiscardHandler))}, level: new(slog.LevelVar), sources: now, log: slog.New(slog.DiscardHandler)}
+	r = &reloader{running: running, level: new(slog.LevelVar), sources: now, log: slog.New(slog.DiscardHandler)}
+	if r.entrance, err = entrance.Open(t.Context(), entrance.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.entrance.Close() })
 	r.node = &node{reload: func(gateway.Options) error { *reloads++; return nil }}
 	if r.guard, err = running.openGuard(nil, now.originOf, r.log); err != nil {
 		t.Fatal(err)
@@ -418,12 +424,12 @@ func TestAKeySetOutlivesAReloadOfOtherKeys(t *testing.T) {
 }
 
 func TestACertificateIsReloaded(t *testing.T) {
-	a := newAuthority(t)
-	cert, key := a.files()
+	a := certtest.New(t)
+	cert, key := a.Files()
 	g := startReloaded(t, "tls: {cert: "+cert+", key: "+key+"}\nauth: {anonymous: {subscribe: a, publish: a}}\n", nil)
 	serial := func() string {
 		t.Helper()
-		response, err := a.client().Get(g.url + "/v1/ping")
+		response, err := a.Client().Get(g.url + "/v1/ping")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -431,7 +437,7 @@ func TestACertificateIsReloaded(t *testing.T) {
 		return response.TLS.PeerCertificates[0].SerialNumber.String()
 	}
 	first := serial()
-	a.issue(cert, key, 77, time.Now().Add(time.Hour))
+	a.Issue(cert, key, 77, time.Now().Add(time.Hour))
 	g.hangUp()
 	g.said("the certificate was read again")
 	if got := serial(); got == first || got != "77" {

@@ -7,13 +7,14 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/fairlead/fairlead/cmd/fairlead/entrance"
 )
 
 type serveCmd struct {
@@ -59,13 +60,13 @@ func serve(ctx context.Context, c *config, std stdio, sources *sources, report *
 		defer cancel()
 		err = errors.Join(err, r.node.close(ctx))
 	}()
-	r.entrance, err = c.openListener(ctx, log)
+	r.entrance, err = entrance.Open(ctx, c.entrance(log))
 	if err != nil {
 		return err
 	}
 	err = c.checkEntrance(r.entrance.Addr(), report)
 	if err == nil {
-		err = r.node.collect(r.entrance.connections)
+		err = r.node.collect(r.entrance)
 	}
 	if err != nil {
 		return errors.Join(err, r.entrance.Close())
@@ -93,23 +94,15 @@ func (c *config) checkEntrance(addr net.Addr, r *report) error {
 }
 
 // serveHTTP serves the node until ctx is done, and then drains it. It closes the entrance.
-func serveHTTP(ctx context.Context, c *config, n *node, e *entrance, out io.Writer, log *slog.Logger) error {
-	server := &http.Server{
-		Handler:           n.handler,
-		ReadHeaderTimeout: c.Limits.HeaderWait,
-		IdleTimeout:       c.Limits.Idle,
-		MaxHeaderBytes:    int(c.Limits.Header),
-		// No WriteTimeout: streams last, and each of their writes has its own deadline.
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
+func serveHTTP(ctx context.Context, c *config, n *node, e *entrance.Entrance, out io.Writer, log *slog.Logger) error {
 	served := make(chan error, 1)
-	go func() { served <- e.serve(ctx, server) }() // ends with Shutdown or Close, below
+	go func() { served <- e.Serve(ctx, n.handler) }() // ends with Shutdown or Close, below
 	if err := banner(out, c, e.Addr()); err != nil {
-		return errors.Join(err, server.Close())
+		return errors.Join(err, e.Close())
 	}
 	select {
 	case err := <-served:
-		return fmt.Errorf("serve %s: %w", e.Addr(), err)
+		return errors.Join(fmt.Errorf("serve %s: %w", e.Addr(), err), e.Close())
 	case <-ctx.Done():
 	}
 	log.Info("draining", "window", c.Drain)
@@ -117,11 +110,7 @@ func serveHTTP(ctx context.Context, c *config, n *node, e *entrance, out io.Writ
 	defer cancel()
 	err := n.drain(down)
 	// Streams are over by now; what is left are requests about to be answered.
-	if stuck := server.Shutdown(down); stuck != nil {
-		err = errors.Join(err, stuck, server.Close())
-	}
-	<-served
-	return err
+	return errors.Join(err, e.Shutdown(down), <-served)
 }
 
 // logger logs to w at the level that is returned with it, and which may change.

@@ -1,16 +1,11 @@
 package main
 
 import (
-	"context"
-	"crypto/tls"
 	"fmt"
-	"log/slog"
 	"net"
-	"net/http"
 	"net/mail"
 	"net/netip"
 	"net/url"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -55,27 +50,6 @@ func (c *config) checkTLS(r *report) {
 	}
 }
 
-// certificates are what a gateway proves its name with. All methods may be called concurrently.
-type certificates interface {
-	// config is how to serve with them. The caller may change it.
-	config() *tls.Config
-	// keep sees to it that there are some, until ctx is done. The gateway must be listening.
-	keep(ctx context.Context)
-	// reload reads files again at once. An error: nothing has changed.
-	reload() error
-}
-
-// openCertificates is what to serve HTTPS with, or nil for plain HTTP.
-func (c *config) openCertificates(log *slog.Logger) (certificates, error) {
-	switch {
-	case len(c.ACME.Domains) > 0:
-		return newIssued(&c.ACME, filepath.Join(c.Data, "acme"), c.Limits.HeaderWait, log), nil
-	case c.TLS.Cert != "":
-		return openKeyPair(c.TLS.Cert, c.TLS.Key, log)
-	}
-	return nil, nil
-}
-
 // url is where clients on this machine, or those of the first ACME domain, reach the address.
 func (c *config) url(addr net.Addr) string {
 	switch {
@@ -94,18 +68,6 @@ func atPort(host string, addr net.Addr) string {
 		return host
 	}
 	return net.JoinHostPort(host, strconv.Itoa(int(ap.Port())))
-}
-
-// withHSTS tells browsers to come by HTTPS alone from now on, for so long.
-func withHSTS(next http.Handler, last time.Duration) http.Handler {
-	if last <= 0 {
-		return next
-	}
-	value := "max-age=" + strconv.Itoa(int(last.Seconds()))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Strict-Transport-Security", value) // RFC 6797, section 7.1
-		next.ServeHTTP(w, r)
-	})
 }
 
 // The forms of the settings above.

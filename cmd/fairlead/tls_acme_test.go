@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/fairlead/fairlead/cmd/fairlead/entrance/certtest"
 )
 
 // An acmeServer is Pebble, Let's Encrypt's own for tests, in a process of its
@@ -36,10 +38,10 @@ type acmeServer struct {
 func startACME(t *testing.T) *acmeServer {
 	t.Helper()
 	dir := t.TempDir()
-	a := newAuthority(t)
+	a := certtest.New(t)
 	s := &acmeServer{trusted: filepath.Join(dir, "authority.pem")}
-	writePEM(t, s.trusted, "CERTIFICATE", a.cert.Raw)
-	cert, key := a.files()
+	certtest.WritePEM(t, s.trusted, "CERTIFICATE", a.Cert.Raw)
+	cert, key := a.Files()
 	ports := freePorts(t, 2)
 	s.directory = "https://localhost" + ports[0] + "/dir"
 	config, _ := json.Marshal(map[string]any{"pebble": map[string]any{
@@ -54,8 +56,8 @@ func startACME(t *testing.T) *acmeServer {
 	cmd := exec.Command(buildPebble(t, dir), "-config", path, "-strict", "-dnsserver", serveNames(t).String())
 	cmd.Env = []string{"PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=20"}
 	s.run(t, cmd)
-	s.issuer = issuerOf(t, a.client(), "https://localhost"+ports[1]+"/roots/0")
-	answer(t, a.client(), s.directory)
+	s.issuer = issuerOf(t, a.Client(), "https://localhost"+ports[1]+"/roots/0")
+	answer(t, a.Client(), s.directory)
 	return s
 }
 

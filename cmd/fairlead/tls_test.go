@@ -2,30 +2,23 @@ package main
 
 import (
 	"bufio"
-	"bytes"
-	"context"
 	"crypto/tls"
 	"encoding/json"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/gobwas/ws"
+
+	"github.com/fairlead/fairlead/cmd/fairlead/entrance/certtest"
 )
 
-var loopbacks = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
-
 // serveTLS runs a gateway with a certificate of a new authority.
-func serveTLS(t *testing.T, args ...string) (url string, a *authority) {
+func serveTLS(t *testing.T, args ...string) (url string, a *certtest.Authority) {
 	t.Helper()
-	a = newAuthority(t)
-	cert, key := a.files()
+	a = certtest.New(t)
+	cert, key := a.Files()
 	url, _ = serveHere(t, append([]string{"--data", t.TempDir(), "--tls-cert", cert, "--tls-key", key}, args...)...)
 	return url, a
 }
@@ -35,7 +28,7 @@ func TestStreamsAndPollsComeOverHTTP2AndWebSocketsOverHTTP1(t *testing.T) {
 	if !strings.HasPrefix(url, "https://127.0.0.1:") {
 		t.Errorf("the banner says %s", url)
 	}
-	client := a.client()
+	client := a.Client()
 	for _, accept := range []string{"text/event-stream", "application/x-ndjson", "application/json"} {
 		request, _ := http.NewRequestWithContext(t.Context(), "GET", url+"/v1/attach?channel=a&wait=0", nil)
 		request.Header.Set("Accept", accept)
@@ -52,7 +45,7 @@ func TestStreamsAndPollsComeOverHTTP2AndWebSocketsOverHTTP1(t *testing.T) {
 			t.Errorf("%s: HSTS is %q, and nobody asked for it", accept, got)
 		}
 	}
-	dialer := ws.Dialer{Protocols: []string{"fairlead.v1"}, TLSConfig: &tls.Config{RootCAs: a.pool, NextProtos: []string{"http/1.1"}}}
+	dialer := ws.Dialer{Protocols: []string{"fairlead.v1"}, TLSConfig: &tls.Config{RootCAs: a.Pool, NextProtos: []string{"http/1.1"}}}
 	conn, _, _, err := dialer.Dial(t.Context(), strings.Replace(url, "https", "wss", 1)+"/v1/attach?channel=a")
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +58,7 @@ func TestStreamsAndPollsComeOverHTTP2AndWebSocketsOverHTTP1(t *testing.T) {
 
 func TestBrowsersAreToldToComeByHTTPSAloneIfThatIsTheSetting(t *testing.T) {
 	url, a := serveTLS(t, "--tls-hsts=24h")
-	response, err := a.client().Get(url + "/v1/ping")
+	response, err := a.Client().Get(url + "/v1/ping")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +74,7 @@ func TestWhoDoesNotSpeakTLSIsTold(t *testing.T) {
 	if said := wantEnd(t, dialHere(t, address, pollText+"\r\n")); !strings.HasPrefix(said, "HTTP/1.0 400 ") || !strings.Contains(said, "HTTPS") {
 		t.Errorf("over plain HTTP: got %q", said)
 	}
-	old := &tls.Config{RootCAs: a.pool, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
+	old := &tls.Config{RootCAs: a.Pool, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
 	if conn, err := tls.Dial("tcp", address, old); err == nil {
 		_ = conn.Close()
 		t.Error("TLS 1.1 is accepted")
@@ -100,7 +93,7 @@ func TestThePROXYHeaderComesBeforeTLS(t *testing.T) {
 	address := strings.TrimPrefix(url, "https://")
 	hint := func(before, within string) (string, error) {
 		t.Helper()
-		conn := tls.Client(dialHere(t, address, before), &tls.Config{RootCAs: a.pool, ServerName: "localhost"})
+		conn := tls.Client(dialHere(t, address, before), &tls.Config{RootCAs: a.Pool, ServerName: "localhost"})
 		if _, err := io.WriteString(conn, within+pollText+"\r\n"); err != nil {
 			return "", err
 		}
@@ -133,216 +126,8 @@ func TestThePROXYHeaderComesBeforeTLS(t *testing.T) {
 	}
 }
 
-// pipes is a listener of connections within this process.
-type pipes struct {
-	ends chan net.Conn
-	done chan struct{}
-}
-
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case conn := <-p.ends:
-		return conn, nil
-	case <-p.done:
-		return nil, net.ErrClosed
-	}
-}
-func (p *pipes) Close() error   { close(p.done); return nil }
-func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
-
-// TestHandshakesThatDoNotEndAreCutOff has a few hundred of them hang at every
-// stage. The bubble panics if any of their goroutines stays.
-func TestHandshakesThatDoNotEndAreCutOff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		a := newAuthority(t)
-		cert, key := a.files()
-		pair, err := openKeyPair(cert, key, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
-		in := &pipes{make(chan net.Conn), make(chan struct{})}
-		e := &entrance{Listener: in, certificates: pair}
-		const wait = 10 * time.Second
-		server := &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: wait, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
-		served := make(chan error)
-		go func() { served <- e.serve(t.Context(), server) }()
-		dial := func() net.Conn {
-			here, there := net.Pipe()
-			in.ends <- there
-			return here
-		}
-		hello := clientHello(t)
-		var stuck []net.Conn
-		for i := range 300 {
-			conn := dial()
-			if _, err := conn.Write(hello[:i*len(hello)/300]); err != nil {
-				t.Fatal(err)
-			}
-			stuck = append(stuck, conn)
-		}
-		began := time.Now()
-		healthy := tls.Client(dial(), &tls.Config{RootCAs: a.pool, ServerName: "localhost"})
-		if err := healthy.Handshake(); err != nil || time.Since(began) > 0 {
-			t.Errorf("a healthy handshake took %s among them: %v", time.Since(began), err)
-		}
-		_ = healthy.NetConn().Close()
-		for i, conn := range stuck {
-			if _, err := io.Copy(io.Discard, conn); err != nil {
-				t.Fatal(err)
-			}
-			if took := time.Since(began); took != wait {
-				t.Fatalf("handshake %d was cut off after %s, want %s", i, took, wait)
-			}
-		}
-		_ = server.Close()
-		<-served
-	})
-}
-
-// clientHello is the first thing that a client says.
-func clientHello(t *testing.T) []byte {
-	t.Helper()
-	here, there := net.Pipe()
-	go func() { // ends when there is closed
-		_ = tls.Client(here, &tls.Config{ServerName: "localhost"}).Handshake()
-	}()
-	defer there.Close()
-	b := make([]byte, 16<<10)
-	n, err := there.Read(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b[:n]
-}
-
-// TestANewCertificateIsUsedWithinAMinute replaces the files under a server.
-func TestANewCertificateIsUsedWithinAMinute(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		a := newAuthority(t)
-		cert, key := a.files()
-		var log bytes.Buffer
-		logged := func(want string, times int) {
-			t.Helper()
-			if got := strings.Count(log.String(), want); got != times {
-				t.Errorf("%q is logged %d times, want %d, in\n%s", want, got, times, &log)
-			}
-		}
-		pair, err := openKeyPair(cert, key, slog.New(slog.NewTextHandler(&log, nil)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		serial := func() int64 {
-			t.Helper()
-			got, err := pair.certificate(nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return got.Leaf.SerialNumber.Int64()
-		}
-		want := func(when string, n int64) {
-			t.Helper()
-			if got := serial(); got != n {
-				t.Errorf("%s: got certificate %d, want %d", when, got, n)
-			}
-		}
-		want("at first", 2)
-		a.issue(cert, key, 3, time.Now().Add(time.Hour))
-		time.Sleep(time.Minute - 1)
-		want("within the minute", 2)
-		time.Sleep(time.Nanosecond)
-		want("after a minute", 3)
-		logged("read again", 1)
-
-		a.issue(cert, key, 4, time.Now().Add(time.Hour))
-		if err := pair.reload(); err != nil {
-			t.Fatal(err)
-		}
-		want("after a reload", 4)
-
-		for _, broken := range []func(){
-			func() { _ = os.WriteFile(cert, []byte("nonsense"), 0o600) },
-			func() { a.issue(cert, t.TempDir()+"/other.pem", 5, time.Now().Add(time.Hour)) },
-			func() { _ = os.Remove(key) },
-		} {
-			log.Reset()
-			broken()
-			for range 5 {
-				time.Sleep(time.Minute)
-				want("while the files are broken", 4)
-			}
-			logged("level=ERROR", 1)
-			if err := pair.reload(); err == nil || !strings.Contains(err.Error(), cert) || !strings.Contains(err.Error(), "PEM") {
-				t.Errorf("reload: got %v", err)
-			}
-			want("after a reload", 4)
-		}
-
-		log.Reset()
-		a.issue(cert, key, 6, time.Now().Add(time.Hour))
-		for range 120 {
-			time.Sleep(time.Minute)
-			want("mended", 6)
-		}
-		logged("has expired", 1)
-		a.issue(cert, key, 7, time.Now().Add(-time.Hour))
-		for range 5 {
-			time.Sleep(time.Minute)
-			want("expired from the beginning", 7)
-		}
-		logged("has expired", 2)
-	})
-}
-
-// TestAReloadDropsNoConnection has a client ask again and again on one connection.
-func TestAReloadDropsNoConnection(t *testing.T) {
-	a := newAuthority(t)
-	cert, key := a.files()
-	c := &config{Listen: "127.0.0.1:0", TLS: tlsConfig{Cert: cert, Key: key}}
-	ctx, cancel := context.WithCancel(t.Context())
-	e, err := c.openListener(ctx, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RemoteAddr) })}
-	served := make(chan error)
-	go func() { served <- e.serve(ctx, server) }()
-	defer func() {
-		cancel()
-		_ = server.Close()
-		<-served
-	}()
-	ask := func(client *http.Client) (from string, serial int64) {
-		t.Helper()
-		response, err := client.Get("https://" + e.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer response.Body.Close()
-		text, _ := io.ReadAll(response.Body)
-		return string(text), response.TLS.PeerCertificates[0].SerialNumber.Int64()
-	}
-	old := a.client()
-	before, first := ask(old)
-	a.issue(cert, key, first+1, time.Now().Add(time.Hour))
-	if err := e.reload(); err != nil {
-		t.Fatal(err)
-	}
-	if _, serial := ask(a.client()); serial != first+1 {
-		t.Errorf("a new client gets certificate %d, want %d", serial, first+1)
-	}
-	if after, _ := ask(old); after != before {
-		t.Errorf("the connection of %s was dropped, and now there is %s", before, after)
-	}
-}
-
-func TestTheEntranceReloadsNothingWithoutTLS(t *testing.T) {
-	if err := new(entrance).reload(); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestMistakesAboutHTTPSNameTheSetting(t *testing.T) {
-	cert, key := newAuthority(t).files()
+	cert, key := certtest.New(t).Files()
 	for name, c := range map[string]struct {
 		args []string
 		code int // or 0 for any that is an error: what is in files may be found early or late

@@ -1,15 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"net/http"
+	"path/filepath"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/cmd/fairlead/entrance"
 	"github.com/fairlead/fairlead/gateway"
 	"github.com/fairlead/fairlead/gateway/auth"
 )
@@ -103,6 +106,33 @@ func (l *limitsConfig) gateway() gateway.Limits {
 		CatchUpsPerClient:  orNone(l.CatchUpsPerClient),
 		ReadsPerIP:         orNone(l.ReadsPerIP),
 		Pending:            orNone(int(l.Pending)),
+	}
+}
+
+// entrance is the settings as the entrance has them.
+func (c *config) entrance(log *slog.Logger) entrance.Options {
+	return entrance.Options{
+		Listen: c.Listen,
+		Logger: log,
+
+		Cert: c.TLS.Cert,
+		Key:  c.TLS.Key,
+		HSTS: c.TLS.HSTS,
+		ACME: entrance.ACME{
+			Domains:     c.ACME.Domains,
+			Email:       c.ACME.Email,
+			Directory:   c.ACME.Directory,
+			AcceptTerms: c.ACME.AcceptTerms,
+			Cache:       cmp.Or(c.ACME.Cache, filepath.Join(c.Data, "acme")),
+		},
+		ProxyProtocol: c.ProxyProtocol,
+
+		TrustedProxies:   c.TrustedProxy,
+		Connections:      c.Limits.Connections,
+		ConnectionsPerIP: c.Limits.ConnectionsPerIP,
+		Header:           int(c.Limits.Header),
+		HeaderWait:       c.Limits.HeaderWait,
+		Idle:             c.Limits.Idle,
 	}
 }
 

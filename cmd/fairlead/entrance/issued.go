@@ -1,7 +1,6 @@
-package main
+package entrance
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -21,7 +20,7 @@ import (
 type issued struct {
 	manager *autocert.Manager
 	domains []*domain
-	wait    time.Duration // that a handshake waits for the first attempt
+	wait    func() time.Duration // for how long a handshake waits for the first attempt
 	log     *slog.Logger
 }
 
@@ -32,15 +31,15 @@ type domain struct {
 	ready atomic.Bool   // there is a certificate
 }
 
-// newIssued asks nobody yet. The certificates are kept in cache, unless a names another directory.
-func newIssued(a *acmeConfig, cache string, wait time.Duration, log *slog.Logger) *issued {
+// newIssued asks nobody yet.
+func newIssued(a *ACME, wait func() time.Duration, log *slog.Logger) *issued {
 	i := &issued{wait: wait, log: log}
 	for _, name := range a.Domains {
 		i.domains = append(i.domains, &domain{name: name, tried: make(chan struct{})})
 	}
 	i.manager = &autocert.Manager{
 		Prompt:     func(string) bool { return a.AcceptTerms },
-		Cache:      autocert.DirCache(cmp.Or(a.Cache, cache)),
+		Cache:      autocert.DirCache(a.Cache),
 		HostPolicy: autocert.HostWhitelist(a.Domains...),
 		Client:     &acme.Client{DirectoryURL: a.Directory, UserAgent: "fairlead"},
 		Email:      a.Email,
@@ -67,7 +66,7 @@ func (i *issued) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, erro
 	d := i.domains[at]
 	select {
 	case <-d.tried:
-	case <-time.After(i.wait):
+	case <-time.After(i.wait()):
 	}
 	if !d.ready.Load() {
 		return nil, fmt.Errorf("there is no certificate for %s yet", d.name)

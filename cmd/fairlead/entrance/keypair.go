@@ -1,4 +1,4 @@
-package main
+package entrance
 
 import (
 	"context"
@@ -70,7 +70,7 @@ func (p *keyPair) readLocked() (changed bool, err error) {
 	held := digest(p.cert, p.key) // before they are loaded: a change in between is seen next time
 	changed = held != p.seen
 	p.seen = held
-	next, err := loadKeyPair(p.cert, p.key)
+	next, err := LoadKeyPair(p.cert, p.key)
 	if err != nil {
 		return changed, err
 	}
@@ -95,8 +95,8 @@ func digest(files ...string) [sha256.Size]byte {
 	return sha256.Sum256(held)
 }
 
-// loadKeyPair is the certificate, with its chain, of two PEM files.
-func loadKeyPair(cert, key string) (*tls.Certificate, error) {
+// LoadKeyPair is the certificate, with its chain, of two PEM files.
+func LoadKeyPair(cert, key string) (*tls.Certificate, error) {
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
 		return nil, fmt.Errorf("tls.cert %s with tls.key %s: %w: give two PEM files, a certificate with its chain and its private key", cert, key, err)

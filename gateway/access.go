@@ -92,7 +92,7 @@ func (g *Gateway) identify(ctx context.Context, from client, c credential, sessi
 		return auth.Open(), nil
 	}
 	if c.ticket || !verifier.Knows(c.text) { // who is known is listened to, whatever others show
-		if err := g.admission.listen(from); err != nil {
+		if err := g.door.Listen(from.counted()); err != nil {
 			return nil, err
 		}
 	}
@@ -102,7 +102,7 @@ func (g *Gateway) identify(ctx context.Context, from client, c credential, sessi
 	}
 	if err != nil {
 		if protocol.ErrorFrom(err).Code == protocol.Unauthorized && c.text != "" {
-			g.admission.guessed(from)
+			g.door.Guessed(from.counted())
 		}
 		return nil, err
 	}
@@ -128,7 +128,7 @@ func (g *Gateway) verify(ctx context.Context, verifier *auth.Verifier, c credent
 // n commands are counted, with the grant.
 func (g *Gateway) recognize(r *http.Request, n int) (client, error) {
 	from := g.clientOf(r)
-	err := g.admission.request(from, n)
+	err := g.door.Request(from.counted(), n)
 	if err == nil {
 		from.grant, err = g.identify(r.Context(), from, credentialOf(r), "")
 	}

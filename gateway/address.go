@@ -2,14 +2,13 @@ package gateway
 
 import (
 	"cmp"
-	"iter"
 	"net/http"
 	"net/netip"
-	"strings"
 
 	"github.com/go-chi/chi/v5/middleware"
 
 	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/gateway/admission"
 	"github.com/fairlead/fairlead/gateway/auth"
 )
 
@@ -38,6 +37,19 @@ func (c client) holder() string {
 	return cmp.Or(c.grant.Subject, c.grant.APIKey)
 }
 
+// sub is what limits by subject count the client to; "" if they do not.
+func (c client) sub() string {
+	if c.grant == nil {
+		return ""
+	}
+	return c.grant.Subject
+}
+
+// counted is whom the door counts the client's work to.
+func (c client) counted() admission.Client {
+	return admission.Client{IP: c.ip, Subject: c.sub(), Holder: c.holder()}
+}
+
 // reads is as whom the client reads the stored log, in turn with others: as its
 // subject or API key, or else as its address.
 func (g *Gateway) reads(c client) broker.Client {
@@ -48,14 +60,6 @@ func (g *Gateway) reads(c client) broker.Client {
 		key = "address " + c.ip.String()
 	}
 	return broker.Client{Key: key, Most: max(g.limits().CatchUpsPerClient, 0)}
-}
-
-// sub is what limits by subject count the client to; "" if they do not.
-func (c client) sub() string {
-	if c.grant == nil {
-		return ""
-	}
-	return c.grant.Subject
 }
 
 // ip6Bits is how much of an IPv6 address is one client's: it has a whole /64 to choose from.
@@ -117,85 +121,4 @@ func (p *policy) followProxies(next http.Handler) http.Handler {
 		}
 		walked.ServeHTTP(w, r)
 	})
-}
-
-// forwardedNodes are the addresses in the for parameters of Forwarded (RFC
-// 7239, section 4), in their order. What names no address is "unknown": it
-// must not be left out, or who comes before it would be believed.
-func forwardedNodes(lines []string) (nodes []string) {
-	for _, line := range lines {
-		for element := range quotedParts(line, ',') {
-			if strings.TrimSpace(element) == "" {
-				continue
-			}
-			node := "unknown"
-			for pair := range quotedParts(element, ';') {
-				name, value, _ := strings.Cut(pair, "=")
-				value = strings.TrimSpace(value)
-				if !isWhole(value) { // a quote that a client left open, for a proxy to close
-					node = "unknown"
-					break
-				}
-				if strings.EqualFold(strings.TrimSpace(name), "for") {
-					node = nodeAddress(value)
-				}
-			}
-			nodes = append(nodes, node)
-		}
-	}
-	return nodes
-}
-
-// quotedParts are the parts of s between separators that are not in a quoted string.
-func quotedParts(s string, separator byte) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		begin, quoted := 0, false
-		for i := 0; i < len(s); i++ {
-			switch c := s[i]; {
-			case quoted && c == '\\':
-				i++
-			case c == '"':
-				quoted = !quoted
-			case c == separator && !quoted:
-				if !yield(s[begin:i]) {
-					return
-				}
-				begin = i + 1
-			}
-		}
-		yield(s[begin:])
-	}
-}
-
-// isWhole tells whether a value has no quotes, or is one quoted string (RFC 9110, section 5.6.4).
-func isWhole(value string) bool {
-	inner, quoted := strings.CutPrefix(value, `"`)
-	if !quoted {
-		return !strings.Contains(value, `"`)
-	}
-	for i := 0; i < len(inner); i++ {
-		switch inner[i] {
-		case '\\':
-			i++
-		case '"':
-			return i == len(inner)-1
-		}
-	}
-	return false
-}
-
-// nodeAddress is the address of a node (RFC 7239, section 6), with or without a port, or "unknown".
-func nodeAddress(node string) string {
-	if n := len(node); n >= 2 && node[0] == '"' && node[n-1] == '"' {
-		node = node[1 : n-1]
-	}
-	if inner, ok := strings.CutPrefix(node, "["); ok {
-		node, _, _ = strings.Cut(inner, "]")
-	} else if host, _, ok := strings.Cut(node, ":"); ok && strings.Count(node, ":") == 1 {
-		node = host
-	}
-	if _, err := netip.ParseAddr(node); err != nil {
-		return "unknown"
-	}
-	return node
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/gateway/admission"
 	"github.com/fairlead/fairlead/gateway/auth"
 )
 
@@ -121,29 +122,8 @@ func TestTheHintIsOfWhomATrustedProxyNames(t *testing.T) {
 	}
 }
 
-func FuzzForwarded(f *testing.F) {
-	for _, seed := range []string{`for=192.0.2.7`, `for="[2001:db8::1]:80";by=x, for=_a`, `for="a\",`, `;,;=,"`} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, line string) {
-		for _, node := range forwardedNodes([]string{line, "for=192.0.2.7"}) {
-			if node == "unknown" {
-				continue
-			}
-			if _, err := netip.ParseAddr(node); err != nil {
-				t.Errorf("%q holds the node %q", line, node)
-			}
-		}
-		// What a proxy adds on a line of its own is always the last word.
-		if nodes := forwardedNodes([]string{line, "for=192.0.2.7"}); nodes[len(nodes)-1] != "192.0.2.7" {
-			t.Errorf("%q: got %q", line, nodes)
-		}
-	})
-}
-
 func TestWhoTakesTurnsAtTheStoredLog(t *testing.T) {
-	g := &Gateway{admission: new(admission)}
-	g.admission.limits.Store(&Limits{CatchUpsPerClient: 3})
+	g := &Gateway{door: admission.New(Limits{CatchUpsPerClient: 3}, nil, nil)}
 	one := client{ip: netip.MustParseAddr("192.0.2.7")}
 	for name, c := range map[string]struct {
 		who  client
@@ -159,7 +139,7 @@ func TestWhoTakesTurnsAtTheStoredLog(t *testing.T) {
 			t.Errorf("%s: got %+v", name, got)
 		}
 	}
-	g.admission.limits.Store(&Limits{CatchUpsPerClient: -1})
+	g.door.SetLimits(Limits{CatchUpsPerClient: -1})
 	if got := g.reads(one); got.Most != 0 {
 		t.Errorf("without a limit: got %+v", got)
 	}

@@ -7,21 +7,20 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
-	"github.com/fairlead/fairlead/gateway/auth"
+	"github.com/fairlead/fairlead/gateway/admission"
 	"github.com/fairlead/fairlead/protocol"
 )
 
 // handleAttach is the one URL for all transports (PROTOCOL.md 3).
 func (g *Gateway) handleAttach(w http.ResponseWriter, r *http.Request) error {
 	from := g.clientOf(r)
-	if err := g.admission.attach(from); err != nil {
+	place, err := g.door.Attach(from.counted())
+	if err != nil {
 		return err
 	}
-	at := &place{g: g, from: from}
-	shown := credentialOf(r)
-	defer at.leave()
+	defer place.Leave()
+	at := arrival{from: from, shown: credentialOf(r), place: place}
 	upgrade := strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 	hello, err := g.helloOf(w, r)
 	if err != nil {
@@ -35,16 +34,16 @@ func (g *Gateway) handleAttach(w http.ResponseWriter, r *http.Request) error {
 		return protocol.Errorf(protocol.BadRequest, "something between client and server took the Upgrade out of this WebSocket handshake: use another transport, or let it pass Upgrade and Connection")
 	}
 	transport := protocol.Negotiate(upgrade, strings.Join(r.Header.Values("Accept"), ","))
-	if err := g.admission.approach(from, goesOn(transport, hello)); err != nil {
+	if err := g.approach(from, goesOn(transport, hello)); err != nil {
 		return err
 	}
 	if transport == protocol.WebSocket {
 		if len(hello.Channels) == 0 {
 			hello = nil // it is the first frame
 		}
-		return g.serveWebSocket(w, r, at, shown, hello)
+		return g.serveWebSocket(w, r, at, hello)
 	}
-	from, err = g.recognizeHello(r.Context(), at, transport, shown, hello)
+	from, err = g.recognizeHello(r.Context(), at, transport, hello)
 	if err != nil {
 		return err
 	}
@@ -59,26 +58,42 @@ func (g *Gateway) handleAttach(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
+// arrival is somebody who attaches, before it is known who it is.
+type arrival struct {
+	from  client
+	shown credential // by the request
+	place *admission.Place
+}
+
+// approach takes what from may ask for before it is known who it is: a new
+// attachment, or a poll that goes on, which is a command.
+func (g *Gateway) approach(from client, goesOn bool) error {
+	if goesOn {
+		return g.door.Request(from.counted(), 1)
+	}
+	return g.door.Approach(from.counted())
+}
+
 // recognizeHello is who attaches, with the grant, and gives them a place among those of their own.
-func (g *Gateway) recognizeHello(ctx context.Context, at *place, t protocol.Transport, shown credential, hello *protocol.Hello) (client, error) {
+func (g *Gateway) recognizeHello(ctx context.Context, at arrival, t protocol.Transport, hello *protocol.Hello) (client, error) {
 	if err := protocol.CheckSession(hello.Session); err != nil {
 		return at.from, err
 	}
-	grant, err := g.identify(ctx, at.from, shown.or(hello.Token), hello.Session)
+	grant, err := g.identify(ctx, at.from, at.shown.or(hello.Token), hello.Session)
 	if err != nil {
 		return at.from, err
 	}
 	hello.Token = "" // not to be kept
 	from := at.from.with(grant)
 	if goesOn(t, hello) {
-		err = g.admission.session(from, hello.Session, time.Now())
+		err = g.door.Resume(from.counted(), hello.Session)
 	} else {
-		err = g.admission.begin()
+		err = g.door.Begin()
 	}
 	if err != nil {
 		return at.from, err
 	}
-	return from, at.admit(grant)
+	return from, at.place.Admit(grant.Subject)
 }
 
 // goesOn tells whether the hello is a poll after another, which counts as a
@@ -92,39 +107,6 @@ func forget(r *http.Request) {
 	r.Header.Del("Authorization")
 	r.Header.Del("Cookie")
 	r.URL.RawQuery, r.RequestURI = "", ""
-}
-
-// place is what an attachment or a poll takes of those that there may be, from
-// before its hello has come to its end. One goroutine at a time uses it.
-type place struct {
-	g     *Gateway
-	from  client
-	sub   string // whose place it is, too; "" for nobody's
-	known bool   // who is there
-	empty bool
-}
-
-// admit makes it a place of the grant's subject as well, if that may have one more.
-func (p *place) admit(grant *auth.Grant) error {
-	if err := p.g.admission.attachAs(grant.Subject); err != nil {
-		return err
-	}
-	p.sub, p.known = grant.Subject, true
-	return nil
-}
-
-// leave gives the place back, once.
-func (p *place) leave() {
-	if !p.empty {
-		p.empty = true
-		p.g.admission.leave(p.from, p.sub, p.known)
-	}
-}
-
-// hand returns the place for another to leave.
-func (p *place) hand() *place {
-	p.empty = true
-	return &place{g: p.g, from: p.from, sub: p.sub, known: p.known}
 }
 
 // helloOf is the hello in the request: a POST's body, or a GET's query and Last-Event-ID.
@@ -155,7 +137,7 @@ func queryOf(r *http.Request) (url.Values, error) {
 // checkHello reports what is wrong with the hello, or nil.
 func (g *Gateway) checkHello(h *protocol.Hello) error {
 	if len(h.Channels) > g.limits().Channels {
-		g.metrics.refused.WithLabelValues("channels").Inc()
+		g.countRefused("channels")
 	}
 	return h.Check(g.limits().Channels)
 }

@@ -149,7 +149,7 @@ func (a *attachment) detach() {
 	a.end(ending{})
 	a.reader.Close()
 	a.mu.Lock()
-	a.g.admission.letGo(a.bytes)
+	a.g.door.LetGo(a.bytes)
 	a.owed, a.bytes = nil, 0
 	a.mu.Unlock()
 	a.g.unregister(a)
@@ -161,7 +161,7 @@ func (g *Gateway) subscribeAll(ctx context.Context, reader *broker.Reader, hello
 	w = &protocol.Welcome{
 		ID:         g.broker.Head(),
 		Transports: protocol.Transports(),
-		Limits:     g.limits().told(),
+		Limits:     told(g.limits()),
 		ExpiresIn:  expiresIn(grant),
 		Channels:   make(map[string]protocol.After, len(hello.Channels)),
 	}
@@ -197,7 +197,7 @@ func (a *attachment) owe(o owed) bool {
 	if !a.addOwed(o, true) {
 		return false
 	}
-	a.g.admission.hold(o.size())
+	a.g.door.Hold(o.size())
 	return true
 }
 
@@ -205,14 +205,14 @@ func (a *attachment) owe(o owed) bool {
 // does not wait: for one that does not read, who tells many would let all wait.
 func (a *attachment) tell(o owed) {
 	if a.addOwed(o, false) {
-		a.g.admission.hold(o.size())
+		a.g.door.Hold(o.size())
 	}
 }
 
 func (a *attachment) addOwed(o owed, wait bool) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for wait && (a.bytes >= maxOwed || a.bytes > 0 && a.g.admission.pressed()) && a.ending == nil {
+	for wait && (a.bytes >= maxOwed || a.bytes > 0 && a.g.door.Pressed()) && a.ending == nil {
 		a.room.Wait()
 	}
 	if a.ending != nil {
@@ -316,7 +316,7 @@ func (a *attachment) beatNow() {
 func (a *attachment) payOwed(s *scratch, now time.Time) *ending {
 	a.mu.Lock()
 	pay := a.owed
-	a.g.admission.letGo(a.bytes) // what it becomes is held by the pump
+	a.g.door.LetGo(a.bytes) // what it becomes is held by the pump
 	a.owed, a.bytes = nil, 0
 	if a.beatAsked {
 		a.beatAsked, a.beatAt = false, now
@@ -365,8 +365,8 @@ type sink interface {
 
 // write writes p, for which there is room to account, and can be cut off meanwhile.
 func (a *attachment) write(to sink, p []byte) error {
-	a.g.admission.hold(len(p))
-	defer a.g.admission.letGo(len(p))
+	a.g.door.Hold(len(p))
+	defer a.g.door.LetGo(len(p))
 	a.setWriter(to)
 	defer a.setWriter(nil)
 	return to.write(p)

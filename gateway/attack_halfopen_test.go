@@ -61,13 +61,13 @@ func TestTenThousandHalfOpenAttachesHurtNobody(t *testing.T) {
 				hangUps = append(hangUps, w.halfOpens(attempts/len(halfOpen), text))
 			}
 			synctest.Wait()
-			if n := w.g.admission.attached.Load(); n != attempts+1 {
+			if n := w.g.door.Taken().Places; n != attempts+1 {
 				t.Errorf("%d places are taken, want %d", n, attempts+1)
 			}
 			healthy.wantServed()
 			w.attach(protocol.SSE, helloAs(w.token("new", chat), `"channels":{"chat.1":{}}`)).hangUp()
 			time.Sleep(40 * time.Second) // helloTimeout, or BodyStall, and some
-			if n := w.g.admission.attached.Load(); n != 1 {
+			if n := w.g.door.Taken().Places; n != 1 {
 				t.Errorf("%d places are taken, want the healthy one", n)
 			}
 			for _, hangUp := range hangUps {
@@ -102,13 +102,13 @@ func TestHalfOpenAttachesEndBySoon(t *testing.T) {
 				healthy.withstands(func() {
 					hangUp := w.halfOpens(attempts, text)
 					synctest.Wait()
-					if n := w.g.admission.attached.Load(); n != places/2+1 {
+					if n := w.g.door.Taken().Places; n != places/2+1 {
 						t.Errorf("%d places are taken, want %d", n, places/2+1)
 					}
 					w.wantRefused(anAttach, protocol.Unavailable, "attachments")
 					healthy.wantServed()
 					time.Sleep(40 * time.Second)
-					if n := w.g.admission.attached.Load(); n != 1 {
+					if n := w.g.door.Taken().Places; n != 1 {
 						t.Errorf("%d places are taken, want the healthy one", n)
 					}
 					w.attach(protocol.SSE, aHello).hangUp()

@@ -10,8 +10,8 @@ import (
 
 // footprint is what a gateway takes up while nothing is under way but what is attached.
 type footprint struct {
-	heap, goroutines int   // of the whole process, with its log
-	places, pending  int64 // that are taken; bytes that wait to be written
+	heap, goroutines int // of the whole process, with its log
+	places, pending  int // that are taken; bytes that wait to be written
 	attachments      map[string]float64
 }
 
@@ -29,11 +29,12 @@ func (w *world) footprint() footprint {
 	time.Sleep(time.Second) // net/http lingers
 	synctest.Wait()
 	runtime.GC() // pools are emptied by the second collection
+	taken := w.g.door.Taken()
 	f := footprint{
 		heap:        heap(),
 		goroutines:  runtime.NumGoroutine(),
-		places:      w.g.admission.attached.Load(),
-		pending:     w.g.admission.pending.Load(),
+		places:      taken.Places,
+		pending:     taken.Pending,
 		attachments: map[string]float64{},
 	}
 	families, err := w.g.metrics.registry.Gather()

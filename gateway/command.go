@@ -60,7 +60,7 @@ func (g *Gateway) admitCommand(from caller, c *protocol.Command) error {
 	if from.relayed || c.Op == protocol.OpBye {
 		return nil
 	}
-	return g.admission.command(from.from, from.session)
+	return g.door.Command(from.from.counted(), from.session)
 }
 
 // run carries out a command that is well-formed.
@@ -153,7 +153,7 @@ func (g *Gateway) store(ctx context.Context, from client, p broker.Publication) 
 	if err := mayPublish(from.grant, p.Channel); err != nil {
 		return broker.Receipt{}, err
 	}
-	if err := g.admission.publish(from, p.Channel, 1, len(p.Payload)); err != nil {
+	if err := g.door.Publish(from.counted(), p.Channel, 1, len(p.Payload)); err != nil {
 		return broker.Receipt{}, err
 	}
 	p.From = from.sub()
@@ -197,10 +197,10 @@ func (g *Gateway) executeWithin(ctx context.Context, from caller, frame []byte, 
 	limit := g.limits().Frame
 	switch {
 	case len(frame) > limit:
-		g.metrics.refused.WithLabelValues("frame").Inc()
+		g.countRefused("frame")
 		return &protocol.Reply{Err: protocol.Errorf(protocol.TooLarge, "the command is over the limit of %d bytes", limit)}
 	case room <= 0:
-		g.metrics.refused.WithLabelValues("replies").Inc()
+		g.countRefused("replies")
 		return &protocol.Reply{Err: protocol.Errorf(protocol.TooLarge, "the replies of this request are over the limit of %d bytes: send this command in another", g.limits().Batch)}
 	default:
 		return g.execute(ctx, from, frame)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/gateway/admission"
 	"github.com/fairlead/fairlead/protocol"
 )
 
@@ -126,10 +127,15 @@ func FuzzWebSocket(f *testing.F) {
 	f.Fuzz(func(t *testing.T, who int, data []byte) {
 		near, far := net.Pipe()
 		done := make(chan struct{})
+		place, err := w.g.door.Attach(admission.Client{})
+		if err != nil {
+			t.Fatal(err)
+		}
 		go func() { // ends with the connection, which this test waits for
 			defer close(done)
+			defer place.Leave()
 			defer func() { _ = far.Close() }()
-			c := &webSocket{g: w.g, conn: far, read: far, place: &place{g: w.g}, stall: func() time.Duration { return time.Second }, shown: credential{text: w.shown(who)}}
+			c := &webSocket{g: w.g, conn: far, read: far, at: arrival{place: place, shown: credential{text: w.shown(who)}}, stall: func() time.Duration { return time.Second }}
 			c.serve(nil)
 		}()
 		var said bytes.Buffer

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/gateway/admission"
 	"github.com/fairlead/fairlead/gateway/auth"
 	"github.com/fairlead/fairlead/protocol"
 )
@@ -53,7 +54,6 @@ func (o Options) withDefaults() Options {
 	o.DrainWindow = cmp.Or(o.DrainWindow, 5*time.Second)
 	o.Grace = cmp.Or(o.Grace, 10*time.Second)
 	o.Logger = cmp.Or(o.Logger, slog.Default())
-	o.Limits = o.Limits.withDefaults()
 	return o
 }
 
@@ -65,16 +65,16 @@ const (
 
 // A Gateway serves clients and origins from one broker.
 type Gateway struct {
-	broker    *broker.Broker
-	options   Options
-	log       *slog.Logger
-	metrics   *metrics
-	router    http.Handler
-	policy    atomic.Pointer[policy]
-	grace     atomic.Int64 // Options.Grace, in nanoseconds
-	access    *access
-	netKey    []byte // of the hints in welcomes
-	admission *admission
+	broker  *broker.Broker
+	options Options
+	log     *slog.Logger
+	metrics *metrics
+	router  http.Handler
+	policy  atomic.Pointer[policy]
+	grace   atomic.Int64 // Options.Grace, in nanoseconds
+	access  *access
+	netKey  []byte // of the hints in welcomes
+	door    *admission.Door
 
 	serial atomic.Uint64 // numbers attachments
 
@@ -98,8 +98,7 @@ func New(b *broker.Broker, o Options) (*Gateway, error) {
 	}
 	g.log = g.options.Logger
 	g.metrics = newMetrics(g)
-	g.admission = newAdmission(g.options.Limits, g.metrics)
-	g.admission.relieve = g.cutStuck
+	g.door = admission.New(o.Limits, g.countRefused, g.cutStuck)
 	g.router = g.routes()
 	if err := g.Reload(o); err != nil {
 		return nil, err
@@ -157,22 +156,14 @@ func (g *Gateway) unregister(a *attachment) {
 }
 
 // cutStuck cuts off the clients that hold what is to be written to them and
-// have taken too little of it for pressedStall.
+// have taken too little of it for admission.PressedStall.
 func (g *Gateway) cutStuck() {
-	before := time.Now().Add(-pressedStall)
+	before := time.Now().Add(-admission.PressedStall)
 	for _, a := range g.all() {
 		if a.cutIfStuck(before) {
-			g.metrics.refused.WithLabelValues("pending").Inc()
+			g.countRefused("pending")
 		}
 	}
-}
-
-// stall is how long a client may take nothing of what is written now.
-func (g *Gateway) stall() time.Duration {
-	if g.admission.pressed() {
-		return min(g.limits().WriteStall, pressedStall)
-	}
-	return g.limits().WriteStall
 }
 
 // all are the attachments of now.

@@ -219,7 +219,7 @@ func TestAHelloOfWhichNothingIsGrantedIsRefused(t *testing.T) {
 		time.Sleep(time.Second)
 		w.begin(transport, attaching(helloAs(soon, `"channels":{"chat.1":{}}`))).wantCode(t, "too late", protocol.Expired)
 		w.settle()
-		if n := w.g.admission.attached.Load(); n != 0 {
+		if n := w.g.door.Taken().Places; n != 0 {
 			t.Errorf("%d places are taken", n)
 		}
 	})

@@ -108,9 +108,9 @@ func (g *Gateway) writeJSON(w http.ResponseWriter, status int, body []byte) {
 
 func (g *Gateway) write(w http.ResponseWriter, status int, body []byte) {
 	// Its time begins now: a poll, or a place in a queue, may have taken long.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(g.stall()))
-	g.admission.hold(len(body))
-	defer g.admission.letGo(len(body))
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(g.door.Stall()))
+	g.door.Hold(len(body))
+	defer g.door.LetGo(len(body))
 	h := w.Header()
 	h.Set("Cache-Control", "no-store") // caches keep a GET without it
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -143,8 +143,8 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limit int) ([
 	}
 	coming := g.body(w, r)
 	coming.by = time.Now().Add(coming.stall + time.Duration(limit)*time.Second/minBodyRate)
-	counted := &countedReader{r: io.LimitReader(coming, int64(limit)+1), take: g.admission.takeBody, from: g.clientOf(r)}
-	defer func() { g.admission.leaveBody(counted.from, counted.taken) }()
+	counted := g.door.Body(g.clientOf(r).counted(), io.LimitReader(coming, int64(limit)+1))
+	defer counted.Leave()
 	body, err := io.ReadAll(counted)
 	if err != nil {
 		return nil, bodyError(err)
@@ -153,25 +153,6 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limit int) ([
 		return nil, g.tooLarge(limit)
 	}
 	return body, nil
-}
-
-// countedReader asks for room for what it reads.
-type countedReader struct {
-	r     io.Reader
-	take  func(client, int) error
-	from  client
-	taken int
-}
-
-func (c *countedReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	if n > 0 {
-		if err := c.take(c.from, n); err != nil {
-			return 0, err
-		}
-		c.taken += n
-	}
-	return n, err
 }
 
 // bodyError is what a client is told of a body that did not come.

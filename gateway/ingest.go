@@ -105,7 +105,7 @@ func (in *ingestion) paced(p broker.Publication) (broker.Receipt, error) {
 		if err != nil {
 			return broker.Receipt{}, err
 		}
-		if err = in.g.admission.request(from, 1); err == nil {
+		if err = in.g.door.Request(from.counted(), 1); err == nil {
 			var receipt broker.Receipt
 			if receipt, err = in.g.store(in.ctx, from, p); err == nil {
 				return receipt, nil

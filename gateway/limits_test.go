@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/gateway/admission"
 	"github.com/fairlead/fairlead/protocol"
 )
 
@@ -75,8 +76,8 @@ func TestAttachmentsOfAnAddressAreLimited(t *testing.T) {
 		second.hangUp()
 		w.settle()
 		w.from(someone).attach(transport, aHello).hangUp()
-		if w.settle(); w.g.admission.attached.Load() != 1 {
-			t.Errorf("%d places are taken, want one", w.g.admission.attached.Load())
+		if w.settle(); w.g.door.Taken().Places != 1 {
+			t.Errorf("%d places are taken, want one", w.g.door.Taken().Places)
 		}
 	}, streams...)
 }
@@ -158,7 +159,7 @@ func TestAttachesASecondAreLimited(t *testing.T) {
 			w := all.from(someone)
 			healthy := w.attach(protocol.WebSocket, aHello)
 			defer healthy.hangUp()
-			for range 2*burstSeconds - 1 {
+			for range 2*admission.BurstSeconds - 1 {
 				w.attach(protocol.SSE, aHello).hangUp()
 			}
 			after := w.wantRefused(anAttach, c.code, limit)
@@ -183,7 +184,7 @@ func TestCommandsOfASessionAreLimited(t *testing.T) {
 		l := w.attach(protocol.WebSocket, `{"session":"s","channels":{"a":{}}}`)
 		other := w.attach(protocol.WebSocket, aHello)
 		defer other.hangUp()
-		for range 5 * burstSeconds {
+		for range 5 * admission.BurstSeconds {
 			l.sendText(`{"op":"ping","cid":1}`)
 			if f := l.want("reply"); !f.OK {
 				t.Fatalf("got %s", f.raw)
@@ -356,7 +357,7 @@ func TestReadsOfAnAddressAtATimeAreLimited(t *testing.T) {
 		l := w.attach(protocol.WebSocket, aHello)
 		defer l.hangUp()
 		page := request{method: "GET", path: "/v1/channels/a/messages"}
-		done, err := all.g.admission.read(clientBehind(t, Options{}, someone))
+		done, err := all.g.door.Read(clientBehind(t, Options{}, someone).counted())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -382,7 +383,7 @@ func TestBodiesThatAreBeingReadAreLimited(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, Options{Limits: Limits{Bodies: 1000}}, broker.Options{})
 		of := func(n int) request { return poster("a", "text/plain", strings.Repeat("x", n)) }
-		w.from(someone).wantRefused(of(1000/bodiesShare+1), protocol.RateLimited, "bodies")
+		w.from(someone).wantRefused(of(1000/4+1), protocol.RateLimited, "bodies")
 		w.wantRefused(of(1001), protocol.Unavailable, "bodies")
 		slow, send := io.Pipe()
 		done := make(chan int)
@@ -397,11 +398,11 @@ func TestBodiesThatAreBeingReadAreLimited(t *testing.T) {
 		if status := <-done; status != 400 {
 			t.Errorf("the slow one: got %d", status)
 		}
-		if a := w.from(someone).call(of(1000 / bodiesShare)); a.status != 201 {
+		if a := w.from(someone).call(of(1000 / 4)); a.status != 201 {
 			t.Errorf("afterwards: got %d %s", a.status, a.body)
 		}
-		if n := len(w.g.admission.bodies.of) + len(w.g.admission.bodiesOf.of); n != 0 {
-			t.Errorf("%d are still counted", n)
+		if n := w.g.door.Taken().Bodies; n != 0 {
+			t.Errorf("%d bytes are still counted", n)
 		}
 	})
 }

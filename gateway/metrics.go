@@ -58,6 +58,9 @@ func (g *Gateway) countError(e *protocol.Error) {
 	g.metrics.errors.WithLabelValues(string(e.Code)).Inc()
 }
 
+// countRefused counts something that was refused because it was over that limit.
+func (g *Gateway) countRefused(limit string) { g.metrics.refused.WithLabelValues(limit).Inc() }
+
 // brokerCollector shows the broker's counts.
 type brokerCollector struct{ broker *broker.Broker }
 

@@ -159,10 +159,10 @@ func (g *Gateway) publishArray(w http.ResponseWriter, r *http.Request, from clie
 		return err
 	}
 	// The first is counted with the request.
-	if err := g.admission.request(from, len(batch)-1); err != nil {
+	if err := g.door.Request(from.counted(), len(batch)-1); err != nil {
 		return err
 	}
-	if err := g.admission.publish(from, channel, len(batch), payloadBytes(batch)); err != nil {
+	if err := g.door.Publish(from.counted(), channel, len(batch), payloadBytes(batch)); err != nil {
 		return err
 	}
 	return g.publishBatch(w, r.Context(), from, batch)
@@ -216,15 +216,15 @@ func (g *Gateway) handleFanout(w http.ResponseWriter, r *http.Request) error {
 // way in is large in the log.
 func (g *Gateway) admitFanout(from client, batch []broker.Publication) error {
 	bytes := len(batch[0].Payload)
-	if err := g.admission.fanout(bytes, len(batch)); err != nil {
+	if err := g.door.Fanout(bytes, len(batch)); err != nil {
 		return err
 	}
 	// The first is counted with the request.
-	if err := g.admission.request(from, len(batch)-1); err != nil {
+	if err := g.door.Request(from.counted(), len(batch)-1); err != nil {
 		return err
 	}
 	for i := range batch {
-		if err := g.admission.publish(from, batch[i].Channel, 1, bytes); err != nil {
+		if err := g.door.Publish(from.counted(), batch[i].Channel, 1, bytes); err != nil {
 			return err
 		}
 	}
@@ -313,14 +313,14 @@ func (g *Gateway) history(ctx context.Context, from client, channel string, part
 	limit := part.Limit
 	switch {
 	case limit > most || part.Last > most:
-		g.metrics.refused.WithLabelValues("history").Inc()
+		g.countRefused("history")
 		return nil, protocol.Errorf(protocol.BadRequest, "a page may hold at most %d messages: ask for that many, and then for the next page", most)
 	case limit == 0 && part.Last > 0:
 		limit = part.Last
 	case limit == 0:
 		limit = min(defaultPage, most)
 	}
-	done, err := g.admission.read(from)
+	done, err := g.door.Read(from.counted())
 	if err != nil {
 		return nil, err
 	}
@@ -359,7 +359,7 @@ func (g *Gateway) handlePurge(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (g *Gateway) tooLarge(limit int) error {
-	g.metrics.refused.WithLabelValues("frame").Inc()
+	g.countRefused("frame")
 	return protocol.Errorf(protocol.TooLarge, "the body is over the limit of %d bytes", limit)
 }
 

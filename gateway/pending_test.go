@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/gateway/admission"
 	"github.com/fairlead/fairlead/protocol"
 )
 
@@ -30,7 +31,7 @@ func TestClientsThatReadNothingDoNotUseUpTheMemory(t *testing.T) {
 			}
 			w.publish("flood", `"`+strings.Repeat("x", 32<<10)+`"`)
 			synctest.Wait()
-			if held := w.g.admission.pending.Load(); held < stuck*(32<<10) {
+			if held := w.g.door.Taken().Pending; held < stuck*(32<<10) {
 				t.Fatalf("%d bytes wait: this shows nothing", held)
 			}
 			for _, r := range []request{anAttach, aPoll, {method: "GET", path: "/v1/channels/flood/messages"}} {
@@ -75,7 +76,7 @@ func TestClientsThatAreStuckMakeRoomAtOnce(t *testing.T) {
 		}
 		attached := func(l *link) bool { return w.g.attachment(l.welcome.Attachment) != nil }
 		first, second := stuck("a"), stuck("b")
-		time.Sleep(pressedStall + time.Second)
+		time.Sleep(admission.PressedStall + time.Second)
 		if !attached(first) || !attached(second) {
 			t.Fatal("they were cut off while there was room")
 		}
@@ -98,7 +99,7 @@ func TestAWriteThatIsTooMuchHasLittleTime(t *testing.T) {
 		defer l.hangUp()
 		l.want("proof")
 		w.publish("a", `"`+strings.Repeat("x", 32<<10)+`"`)
-		time.Sleep(pressedStall + 2*closeTimeout)
+		time.Sleep(admission.PressedStall + 2*closeTimeout)
 		if w.g.attachment(l.welcome.Attachment) != nil {
 			t.Error("it is still attached")
 		}
@@ -135,7 +136,7 @@ func TestRepliesThatNobodyReadsAreBoundedInAll(t *testing.T) {
 		}
 		synctest.Wait()
 		// Each holds a page that is being written, and one reply more.
-		if held := w.g.admission.pending.Load(); held > 10*2*(110<<10) {
+		if held := w.g.door.Taken().Pending; held > 10*2*(110<<10) {
 			t.Errorf("%d KiB wait to be written", held>>10)
 		}
 		healthy.wantServed()
@@ -150,7 +151,7 @@ func TestRepliesThatNobodyReadsAreBoundedInAll(t *testing.T) {
 			t.Errorf("%d commands were read, of clients that read no reply", total)
 		}
 		synctest.Wait()
-		if held := w.g.admission.pending.Load(); held != 0 {
+		if held := w.g.door.Taken().Pending; held != 0 {
 			t.Errorf("%d bytes are still held", held)
 		}
 	})

@@ -11,7 +11,7 @@ import (
 )
 
 // policy is what of the options may change while the gateway runs, but the
-// limits, which are the admission's. One that is in force is never changed.
+// limits, which are the door's. One that is in force is never changed.
 type policy struct {
 	auth      *auth.Verifier // nil: open
 	proxies   []netip.Prefix // trusted
@@ -58,13 +58,10 @@ func (g *Gateway) Reload(o Options) error {
 	}
 	g.policy.Store(p)
 	grace := g.grace.Swap(int64(o.Grace))
-	g.admission.setLimits(o.Limits)
+	g.door.SetLimits(o.Limits)
 	g.regrant()
 	if grace != int64(o.Grace) {
 		g.wakeAll() // for another end
 	}
 	return nil
 }
-
-// limits are the limits in force.
-func (g *Gateway) limits() *Limits { return g.admission.limits.Load() }

@@ -62,13 +62,13 @@ func (a *attachment) subscribe(ctx context.Context, pattern string, start protoc
 	if err := maySubscribe(a.grant.Load(), pattern); err != nil {
 		return nil, err
 	}
-	if err := a.g.admission.room(); err != nil {
+	if err := a.g.door.Room(); err != nil {
 		return nil, err
 	}
 	at, err := a.reader.SubscribeAnnounced(ctx, pattern, start)
 	if err != nil {
 		if protocol.ErrorFrom(err).Code == protocol.RateLimited {
-			a.g.metrics.refused.WithLabelValues("channels").Inc()
+			a.g.countRefused("channels")
 		}
 		return nil, err
 	}

@@ -129,8 +129,8 @@ func TestAClientThatReadsNothingHoldsUpNoReload(t *testing.T) {
 func TestAnAttachmentBeginsWhileMuchWaitsToBeWritten(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, withAnonymous(t, &chat), broker.Options{})
-		w.g.admission.hold(w.g.limits().Pending + 1)
-		defer w.g.admission.letGo(w.g.limits().Pending + 1)
+		w.g.door.Hold(w.g.limits().Pending + 1)
+		defer w.g.door.LetGo(w.g.limits().Pending + 1)
 		hello, err := protocol.ParseHello([]byte(`{"channels":{"chat.1":{},"news.1":{},"news.2":{}}}`))
 		if err != nil {
 			t.Fatal(err)

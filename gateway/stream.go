@@ -44,7 +44,7 @@ func (g *Gateway) serveStream(w http.ResponseWriter, r *http.Request, m *medium,
 	h.Set("X-Accel-Buffering", "no") // nginx buffers responses unless told not to
 	h.Set("Incremental", "?1")       // RFC 10036
 	w.WriteHeader(http.StatusOK)
-	to := &responseSink{w: w, control: http.NewResponseController(w), stall: g.stall}
+	to := &responseSink{w: w, control: http.NewResponseController(w), stall: g.door.Stall}
 	defer to.restoreDeadline()
 	_, err = a.pump(r.Context(), to)
 	g.ended(a, err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/gateway/admission"
 	"github.com/fairlead/fairlead/gateway/auth"
 	"github.com/fairlead/fairlead/protocol"
 )
@@ -196,8 +197,8 @@ func TestAttachmentsOfASubjectAreLimited(t *testing.T) {
 		w.settle()
 		w.attach(transport, hello("ann").body).hangUp()
 		w.settle()
-		if of := w.g.admission.attachedAs.of; len(of) != 1 || of["ann"] != 1 {
-			t.Errorf("places are taken by %v", of)
+		if taken := w.g.door.Taken(); taken.Places != 1 || taken.OfSubjects != 1 {
+			t.Errorf("taken is %+v, want ann's place only", taken)
 		}
 	}, streams...)
 }
@@ -227,7 +228,7 @@ func TestPublishesOfASubjectAreLimited(t *testing.T) {
 		l := w.attach(transport, helloAs(token, `"wait":0,"channels":{"chat.1":{}}`))
 		defer l.hangUp()
 		l.w = w.bearing(token)
-		for i := range 2 * burstSeconds {
+		for i := range 2 * admission.BurstSeconds {
 			if a := w.call(publish(token, fmt.Sprint("chat.", i), "x")); a.status != 201 {
 				t.Fatalf("got %d %s", a.status, a.body)
 			}
@@ -256,7 +257,7 @@ func TestPublishesOfASubjectAreLimited(t *testing.T) {
 		if a := w.call(publish(token, "chat.9", strings.Repeat("x", 900))); a.status != 201 {
 			t.Errorf("after the time it asked for: got %d %s", a.status, a.body)
 		}
-		time.Sleep(burstSeconds * time.Second)
+		time.Sleep(admission.BurstSeconds * time.Second)
 		for range 2 {
 			w.call(publish(token, "chat.9", strings.Repeat("x", 990)))
 		}
@@ -278,7 +279,7 @@ func TestWhoGuessesIsSoonNotListenedTo(t *testing.T) {
 			guesser.begin(transport, attaching(`{"channels":{"a":{}}}`)).wantCode(t, "nothing", protocol.Unauthorized)
 			guesser.begin(transport, attaching(helloAs(expired, `"channels":{"a":{}}`))).wantCode(t, "expired", protocol.Expired)
 		}
-		for i := range 5 * burstSeconds {
+		for i := range 5 * admission.BurstSeconds {
 			shows := []string{"garbage", "fl_garbage", w.token("ann", rights) + "x"}
 			guesser.begin(transport, attaching(helloAs(shows[i%3], `"channels":{"a":{}}`))).wantCode(t, "a guess", protocol.Unauthorized)
 		}
@@ -315,7 +316,7 @@ func TestGuessesAreCountedWhereverTheyAreMade(t *testing.T) {
 			{method: "POST", path: "/v1/tickets", headers: "Authorization: Bearer guess"},
 		} {
 			at := w.from(fmt.Sprintf("192.0.2.%d:1", i))
-			for range burstSeconds {
+			for range admission.BurstSeconds {
 				at.call(r).wantProblem(t, r.path, protocol.Unauthorized)
 			}
 			a := at.call(r)
@@ -325,7 +326,7 @@ func TestGuessesAreCountedWhereverTheyAreMade(t *testing.T) {
 		}
 		at := w.from(someone)
 		l := at.attach(protocol.WebSocket, helloAs(w.token("ann", chat), `"channels":{}`))
-		for range burstSeconds {
+		for range admission.BurstSeconds {
 			l.command(`{"op":"auth","cid":1,"token":"guess"}`).wantError(t, "auth", protocol.Unauthorized)
 		}
 		l.command(`{"op":"auth","cid":1,"token":"guess"}`).wantError(t, "auth", protocol.RateLimited)

@@ -21,7 +21,7 @@ func (g *Gateway) handleTickets(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := g.admission.ticket(from); err != nil {
+	if err := g.door.Ticket(from.counted()); err != nil {
 		return err
 	}
 	ticket, err := g.issueTicket(r.Context(), from.grant)

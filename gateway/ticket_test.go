@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/gateway/admission"
 	"github.com/fairlead/fairlead/gateway/auth"
 	"github.com/fairlead/fairlead/protocol"
 )
@@ -258,7 +259,7 @@ func TestTicketsOfOneHolderAreLimited(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newGuarded(t, Options{Limits: Limits{Tickets: 2}})
 		ann := w.as(w.token("ann", chat), request{method: "POST", path: "/v1/tickets"})
-		for range 2 * burstSeconds {
+		for range 2 * admission.BurstSeconds {
 			w.call(ann)
 		}
 		after := w.wantRefused(ann, protocol.RateLimited, "tickets")

@@ -28,7 +28,7 @@ const (
 
 // serveWebSocket upgrades the request and attaches over it. The connection is
 // taken over, with the place, and what net/http holds for the request is let go.
-func (g *Gateway) serveWebSocket(w http.ResponseWriter, r *http.Request, at *place, shown credential, hello *protocol.Hello) error {
+func (g *Gateway) serveWebSocket(w http.ResponseWriter, r *http.Request, at arrival, hello *protocol.Hello) error {
 	upgrader := ws.HTTPUpgrader{Protocol: func(s string) bool { return s == protocol.Subprotocol }}
 	if err := checkHandshake(w, r); err != nil {
 		return err
@@ -46,14 +46,15 @@ func (g *Gateway) serveWebSocket(w http.ResponseWriter, r *http.Request, at *pla
 		g.log.Debug("websocket handshake failed", "error", err)
 		return nil
 	}
-	c := &webSocket{g: g, conn: conn, read: conn, stall: g.stall, place: at.hand(), shown: shown}
+	at.place = at.place.Hand()
+	c := &webSocket{g: g, conn: conn, read: conn, stall: g.door.Stall, at: at}
 	if n := rw.Reader.Buffered(); n > 0 { // frames that came with the handshake
 		early, _ := rw.Reader.Peek(n)
 		c.read = io.MultiReader(bytes.NewReader(bytes.Clone(early)), conn)
 	}
 	go func() { // waited for by Drain, through wg
 		defer g.wg.Done()
-		defer c.place.leave()
+		defer c.at.place.Leave()
 		defer func() { _ = conn.Close() }()
 		c.serve(hello)
 	}()
@@ -98,8 +99,7 @@ type webSocket struct {
 	conn  net.Conn
 	read  io.Reader
 	stall func() time.Duration
-	place *place
-	shown credential // by the handshake
+	at    arrival // by the handshake
 
 	frames *rate.Limiter // of those that end no message; nil before the first. Owned by who reads
 
@@ -118,12 +118,12 @@ func (c *webSocket) serve(hello *protocol.Hello) {
 		}
 	}
 	// Refused only now, and not as a handshake: a browser does not tell its page why one has failed.
-	from, err := c.g.recognizeHello(ctx, c.place, protocol.WebSocket, c.shown, hello)
+	from, err := c.g.recognizeHello(ctx, c.at, protocol.WebSocket, hello)
 	if err != nil {
 		c.refuse(err)
 		return
 	}
-	c.shown = credential{} // not to be kept
+	c.at.shown = credential{} // not to be kept
 	a, err := c.g.attach(ctx, overWebSocket, hello, from)
 	if err != nil {
 		c.refuse(err)
@@ -186,7 +186,7 @@ func (c *webSocket) readCommands(ctx context.Context, a *attachment) {
 			c.awaitClose(a)
 			return
 		}
-		if reply := c.g.execute(ctx, caller{from: c.place.from.with(a.grant.Load()), attachment: a, session: a.session}, m); reply != nil {
+		if reply := c.g.execute(ctx, caller{from: c.at.from.with(a.grant.Load()), attachment: a, session: a.session}, m); reply != nil {
 			if !a.owe(owed{wire: reply.Wire()}) {
 				c.awaitClose(a)
 				return

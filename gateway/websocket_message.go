@@ -65,7 +65,7 @@ func (c *webSocket) pace() {
 		c.frames = rate.NewLimiter(framesPerSecond, framesPerSecond)
 	}
 	if wait := c.frames.Reserve().Delay(); wait > 0 {
-		c.g.metrics.refused.WithLabelValues("frames").Inc()
+		c.g.countRefused("frames")
 		time.Sleep(wait) // a millisecond or two
 	}
 }
@@ -85,7 +85,7 @@ func (c *webSocket) readHeader(state ws.State, sofar int) (ws.Header, error) {
 		return h, &closeError{code: int(ws.StatusUnsupportedData), text: "a binary message"}
 	}
 	if limit := c.g.limits().Frame; !h.OpCode.IsControl() && h.Length > int64(limit-sofar) {
-		c.g.metrics.refused.WithLabelValues("frame").Inc()
+		c.g.countRefused("frame")
 		return h, protocol.Errorf(protocol.TooLarge, "the frame is over the limit of %d bytes", limit)
 	}
 	return h, nil

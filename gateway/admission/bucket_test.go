@@ -1,20 +1,17 @@
-package gateway
+package admission
 
 import (
-	"net/netip"
-	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 func TestABucketIsRightAboutWhenToComeBack(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		for _, perSecond := range []int{1, 3, 7, 1000, 64 << 20} {
 			b := filling[string](perSecond)
 			take := func(n int) time.Duration { return b.take("a", n, time.Now()) }
-			if wait := take(perSecond * burstSeconds); wait != 0 {
+			if wait := take(perSecond * BurstSeconds); wait != 0 {
 				t.Errorf("%d a second: a full bucket asks for %v", perSecond, wait)
 			}
 			for range 20 {
@@ -39,7 +36,7 @@ func TestABucketIsRightAboutWhenToComeBack(t *testing.T) {
 }
 
 func TestMoreThanABucketHoldsCostsAWholeOne(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := filling[string](10)
 		if wait := b.take("a", 1000, time.Now()); wait != 0 {
 			t.Errorf("it will never be had: %v", wait)
@@ -54,7 +51,7 @@ func TestMoreThanABucketHoldsCostsAWholeOne(t *testing.T) {
 }
 
 func TestIdleBucketsAreForgottenAndBusyOnesAreNot(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		b := filling[int](1)
 		for i := range 1000 {
 			b.take(i, 1, time.Now())
@@ -66,7 +63,7 @@ func TestIdleBucketsAreForgottenAndBusyOnesAreNot(t *testing.T) {
 			}
 			time.Sleep(500 * time.Millisecond)
 		}
-		if most := 50 + burstSeconds; taken > most {
+		if most := 50 + BurstSeconds; taken > most {
 			t.Errorf("a busy key got %d in 50 s, want %d at most", taken, most)
 		}
 		if n := len(b.young) + len(b.old); n > 2 {
@@ -79,52 +76,6 @@ func TestIdleBucketsAreForgottenAndBusyOnesAreNot(t *testing.T) {
 			t.Errorf("%d buckets are kept", n)
 		}
 	})
-}
-
-// BenchmarkLimitCommand is what the limits add to a command. The bound is 200 ns and no allocation.
-func BenchmarkLimitCommand(b *testing.B) {
-	for _, sessions := range []int{1, 10_000} {
-		b.Run(strconv.Itoa(sessions), func(b *testing.B) {
-			d, names, addrs := benchAdmission(sessions)
-			b.ReportAllocs()
-			i := 0
-			for b.Loop() {
-				i = (i + 1) % sessions
-				if err := d.command(client{ip: addrs[i]}, names[i]); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}
-
-// BenchmarkLimitPublish is what they add to a publish beside that.
-func BenchmarkLimitPublish(b *testing.B) {
-	d, names, _ := benchAdmission(1000)
-	b.ReportAllocs()
-	i := 0
-	for b.Loop() {
-		i = (i + 1) % len(names)
-		if err := d.publish(client{}, names[i], 1, 100); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-// benchAdmission is an admission that never refuses, with so many sessions or channels and addresses.
-func benchAdmission(n int) (d *admission, names []string, addrs []netip.Addr) {
-	const none = 1 << 40
-	limits := Limits{Commands: none, CommandsPerIP: none, Publishes: none, PublishBytes: none}.withDefaults()
-	d = newAdmission(limits, &metrics{refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "x"}, []string{"limit"})})
-	for i := range n {
-		names = append(names, "session-of-some-length-"+strconv.Itoa(i))
-		addrs = append(addrs, netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
-	}
-	for i := range n {
-		_ = d.command(client{ip: addrs[i]}, names[i])
-		_ = d.publish(client{}, names[i], 1, 1)
-	}
-	return d, names, addrs
 }
 
 // filling are buckets that fill at so many a second.

@@ -1,4 +1,4 @@
-package gateway
+package admission
 
 import "sync"
 
@@ -51,4 +51,14 @@ func (t *tally[K]) leaveN(key K, n int) {
 	if t.of[key] -= n; t.of[key] <= 0 {
 		delete(t.of, key)
 	}
+}
+
+// sum is what all keys have.
+func (t *tally[K]) sum() (n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, of := range t.of {
+		n += of
+	}
+	return n
 }

@@ -1,15 +1,15 @@
-package gateway
+package admission
 
 import (
 	"sync"
 	"time"
 )
 
-// burstSeconds is how many seconds' worth a bucket holds: who was quiet may be that much faster for a moment.
-const burstSeconds = 2
+// BurstSeconds is how many seconds' worth a bucket holds: who was quiet may be that much faster for a moment.
+const BurstSeconds = 2
 
 // A bucket that nobody took from for this long is full again and forgotten. It
-// must be more than burstSeconds.
+// must be more than BurstSeconds.
 const bucketLife = 10 * time.Second
 
 // bucketKeys bounds the keys of one generation. If more come within
@@ -78,11 +78,11 @@ func (b *buckets[K]) wait(key K, n int, now time.Time) time.Duration {
 // after is when the bucket would be full after n were taken now, and how long
 // that has to wait for, in whole milliseconds. The caller holds mu.
 func (b *buckets[K]) after(k *bucket, n int, now int64) (full int64, wait time.Duration) {
-	const holds = int64(burstSeconds * time.Second)
+	const holds = int64(BurstSeconds * time.Second)
 	if b.perSecond == 0 {
 		return 0, time.Duration(holds) // never
 	}
-	cost := int64(time.Second) * int64(min(n, b.perSecond*burstSeconds)) / int64(b.perSecond)
+	cost := int64(time.Second) * int64(min(n, b.perSecond*BurstSeconds)) / int64(b.perSecond)
 	full = max(k.full, now) + cost
 	if over := time.Duration(full - now - holds); over > 0 {
 		wait = (over + time.Millisecond).Truncate(time.Millisecond)

@@ -1,0 +1,52 @@
+package admission
+
+import (
+	"net/netip"
+	"strconv"
+	"testing"
+)
+
+// BenchmarkLimitCommand is what the limits add to a command. The bound is 200 ns and no allocation.
+func BenchmarkLimitCommand(b *testing.B) {
+	for _, sessions := range []int{1, 10_000} {
+		b.Run(strconv.Itoa(sessions), func(b *testing.B) {
+			d, names, addrs := benchDoor(sessions)
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				i = (i + 1) % sessions
+				if err := d.Command(Client{IP: addrs[i]}, names[i]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkLimitPublish is what they add to a publish beside that.
+func BenchmarkLimitPublish(b *testing.B) {
+	d, names, _ := benchDoor(1000)
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		i = (i + 1) % len(names)
+		if err := d.Publish(Client{}, names[i], 1, 100); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// benchDoor is a door that never refuses, with so many sessions or channels and addresses.
+func benchDoor(n int) (d *Door, names []string, addrs []netip.Addr) {
+	const none = 1 << 40
+	d = New(Limits{Commands: none, CommandsPerIP: none, Publishes: none, PublishBytes: none}, nil, nil)
+	for i := range n {
+		names = append(names, "session-of-some-length-"+strconv.Itoa(i))
+		addrs = append(addrs, netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
+	}
+	for i := range n {
+		_ = d.Command(Client{IP: addrs[i]}, names[i])
+		_ = d.Publish(Client{}, names[i], 1, 1)
+	}
+	return d, names, addrs
+}

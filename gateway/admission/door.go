@@ -1,0 +1,97 @@
+// Package admission decides which new work is taken: of whom, and how much at a
+// time or a second. It counts. Who somebody is, what they may do and how it
+// came here, others know.
+package admission
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead/fairlead/protocol"
+)
+
+// How long who was refused is asked to stay away where nobody knows when there will be room.
+const (
+	fullWait = 5 * time.Second // all places are taken
+	busyWait = time.Second     // what is under way is short
+)
+
+// A Door decides which new work is taken. What has been taken is never touched
+// by it: over a limit the new is refused, with a protocol.Error that has the time
+// after which to ask again, and counted. Its methods may be called concurrently.
+type Door struct {
+	limits  atomic.Pointer[Limits]
+	refused func(limit string)
+
+	places    places
+	rates     rates
+	publishes publishes
+	reads     *tally[netip.Addr]
+	bodies    bodies
+	pending   pending
+}
+
+// Client is whom work is counted to.
+type Client struct {
+	IP      netip.Addr // one IPv4 address, or the first of a /64 of IPv6. Zero: limits by address do not apply
+	Subject string     // of its token. "": limits by subject do not apply
+	Holder  string     // whose its sessions and tickets are: a subject's, an API key's, or "" of all that have neither
+}
+
+// New makes a door with these limits. It calls refused with the name of the
+// limit for each refusal, and relieve, at most once a second, when too much
+// waits to be written: to cut off clients that have taken nothing for PressedStall.
+func New(l Limits, refused func(limit string), relieve func()) *Door {
+	d := &Door{
+		refused:   refused,
+		places:    newPlaces(),
+		rates:     newRates(),
+		publishes: newPublishes(),
+		reads:     newTally[netip.Addr](),
+		bodies:    newBodies(),
+		pending:   pending{relieve: relieve},
+	}
+	d.SetLimits(l)
+	return d
+}
+
+// Limits are those in force, with their defaults. They are not to be changed.
+func (d *Door) Limits() *Limits { return d.limits.Load() }
+
+// SetLimits puts other limits in force. What has been taken stays.
+func (d *Door) SetLimits(l Limits) {
+	l = l.withDefaults()
+	d.limits.Store(&l)
+	d.places.setLimits(&l)
+	d.rates.setLimits(&l)
+	d.publishes.setLimits(&l)
+	d.reads.setMost(l.ReadsPerIP)
+	d.bodies.setLimits(&l)
+}
+
+// refuse counts a refusal and makes its error.
+func (d *Door) refuse(limit string, code protocol.Code, wait time.Duration, format string, args ...any) error {
+	d.refused(limit)
+	e := protocol.Errorf(code, format, args...)
+	e.RetryAfter = wait
+	return e
+}
+
+// Taken is how much is taken.
+type Taken struct {
+	Places     int // by attachments and polls
+	OfSubjects int // of them, those that count to a subject
+	Bodies     int // bytes
+	Pending    int // bytes
+}
+
+// Taken is how much is taken now.
+func (d *Door) Taken() Taken {
+	return Taken{
+		Places:     int(d.places.all.Load()),
+		OfSubjects: d.places.bySubject.sum(),
+		Bodies:     d.bodies.all.sum(),
+		Pending:    int(d.pending.bytes.Load()),
+	}
+}

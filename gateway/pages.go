@@ -29,7 +29,7 @@ type pages struct {
 func newPages(origins []string) (*pages, error) {
 	p := &pages{own: http.NewCrossOriginProtection(), cookies: true}
 	for _, origin := range origins {
-		if err := checkOrigin(origin); err != nil {
+		if err := CheckOrigin(origin); err != nil {
 			return nil, err
 		}
 		if origin == "*" || strings.HasPrefix(origin, "http://") {
@@ -51,13 +51,17 @@ func newPages(origins []string) (*pages, error) {
 	return p, nil
 }
 
-func checkOrigin(origin string) error {
+// CheckOrigin reports what is no origin of web pages as browsers write it (RFC
+// 6454, section 6.2), nor *, nor a pattern of all below a host.
+func CheckOrigin(origin string) error {
 	if origin == "*" {
 		return nil
 	}
-	u, err := url.Parse(strings.Replace(origin, "://*.", "://", 1))
-	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || strings.Contains(u.Host, "*") || u.Scheme+"://"+u.Host != strings.ToLower(u.String()) {
-		return fmt.Errorf("%q is not an origin: write it as a browser does, such as https://app.example.com, or https://*.example.com for all below", origin)
+	one := strings.Replace(origin, "://*.", "://", 1) // of those that a pattern is for
+	u, err := url.Parse(one)
+	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" || strings.Contains(one, "*") ||
+		one != u.Scheme+"://"+u.Host || one != strings.ToLower(u.String()) {
+		return fmt.Errorf("%q is not an origin: write it as a browser does, a scheme and a host in lower case without a path, such as https://app.example.com, or https://*.example.com for all below", origin)
 	}
 	return nil
 }

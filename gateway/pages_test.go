@@ -253,7 +253,8 @@ func TestPagesElsewhereMayNotUseAnOpenGateway(t *testing.T) {
 func TestWhatIsNoOriginIsRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, Options{}, broker.Options{})
-		for _, origin := range []string{"", "null", "app.example.com", "//app.example.com", "https://", "https://app.example.com/", "https://app.example.com/x", "https://app.example.com?x", "https://u@app.example.com", "ftp://app.example.com", "https://App.example.com", "https://*", "https://a.*.example.com", "https://*a.example.com", "*.example.com", "https://*.*.example.com", "**", " *"} {
+		for _, origin := range []string{"", "null", "app.example.com", "//app.example.com", "https://", "https://app.example.com/", "https://app.example.com/x", "https://app.example.com?x", "https://u@app.example.com", "ftp://app.example.com", "https://App.example.com", "https://*", "https://a.*.example.com", "https://*a.example.com", "*.example.com", "https://*.*.example.com", "**", " *",
+			"HTTPS://app.example.com", "https://app.example.com?", "https://app.example.com#", "https://app.example.com#x", "https://:8080", "https://bücher.example", "https:app.example.com", "https://[fe80::1%25eth0]", "https://*.a.example://*.b.example"} {
 			err := w.g.Reload(Options{Origins: []string{"https://good.example.com", origin}})
 			if err == nil || !strings.Contains(err.Error(), "is not an origin: write it as a browser does") {
 				t.Errorf("%q: got %v", origin, err)
@@ -299,4 +300,12 @@ func TestAGatewayForThisMachineOnlyKnowsItByItsName(t *testing.T) {
 		local.rawCall(strings.Replace(handshakeText, "Host: x", "Host: evil.example", 1)+"\r\n").wantProblem(t, "a handshake", protocol.Forbidden)
 		local.rawCall("GET http://evil.example/v1/ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").wantProblem(t, "a URL beside the header", protocol.Forbidden)
 	})
+}
+
+func TestWhatBrowsersWriteIsAnOrigin(t *testing.T) {
+	for _, origin := range []string{"*", "https://app.example.com", "https://app.example.com:8443", "http://localhost:3000", "http://127.0.0.1:3000", "http://[::1]:3000", "https://*.example.com", "https://*.example.com:8443", "https://xn--bcher-kva.example", "https://a_b.example"} {
+		if err := CheckOrigin(origin); err != nil {
+			t.Errorf("%q: %v", origin, err)
+		}
+	}
 }

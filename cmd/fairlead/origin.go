@@ -5,17 +5,13 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+
+	"github.com/fairlead/fairlead/gateway"
 )
 
-// checkOrigin reports what is no origin of web pages (RFC 6454, section 6.2),
-// nor a pattern of some. Its error is what is allowed.
+// checkOrigin is gateway.CheckOrigin, whose error is what is allowed.
 func checkOrigin(s string) error {
-	if s == "*" {
-		return nil
-	}
-	u, err := url.Parse(strings.Replace(s, "://*.", "://", 1))
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || s != strings.ToLower(s) ||
-		u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(u.Host, "*") || strings.HasSuffix(s, "?") || strings.HasSuffix(s, "#") {
+	if gateway.CheckOrigin(s) != nil {
 		return fmt.Errorf("origins as browsers write them, such as https://app.example.com, https://*.example.com or *: a scheme and a host in lower case, without a path (%s)", s)
 	}
 	return nil

@@ -241,3 +241,62 @@ func BenchmarkPublish(b *testing.B) {
 		})
 	})
 }
+
+// BenchmarkHistory reads the last 50 messages of a channel, of 1,000, that are in the tail or not.
+func BenchmarkHistory(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		tail int
+	}{{"tail", 0}, {"log", 1}} {
+		b.Run(c.name, func(b *testing.B) {
+			broker := open(b, Options{TailBytes: c.tail})
+			batch := make([]Publication, 1000)
+			for i := range batch {
+				batch[i] = Publication{Channel: "a", Payload: bytes.Repeat([]byte("x"), 200)}
+			}
+			if _, err := broker.PublishBatch(b.Context(), batch); err != nil {
+				b.Fatal(err)
+			}
+			awaitEnd(b, broker, 1000)
+			b.ReportAllocs()
+			for b.Loop() {
+				page, err := broker.History(b.Context(), "a", protocol.Range{Last: 50}, 50)
+				if err != nil || len(page.Messages) != 50 {
+					b.Fatal(len(page.Messages), err)
+				}
+			}
+		})
+	}
+}
+
+// awaitEnd returns when the broker has followed its log up to a sequence of channel a.
+func awaitEnd(b *testing.B, broker *Broker, seq uint64) {
+	b.Helper()
+	r := broker.NewReader(nil)
+	defer r.Close()
+	subscribe(b, r, "a", after(broker.id(seq-1)))
+	if _, err := r.Next(b.Context(), make([]*Entry, 1)); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkHistoryAfterPublish reads a message back as soon as it is acknowledged.
+func BenchmarkHistoryAfterPublish(b *testing.B) {
+	broker := open(b, Options{})
+	p := Publication{Channel: "a", Payload: bytes.Repeat([]byte("x"), 200)}
+	missing := 0
+	for b.Loop() {
+		receipt, err := broker.Publish(b.Context(), p)
+		if err != nil {
+			b.Fatal(err)
+		}
+		page, err := broker.History(b.Context(), "a", protocol.Range{Last: 1}, 1)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if len(page.Messages) == 0 || page.Messages[0].Seq < receipt.ID.Seq {
+			missing++
+		}
+	}
+	b.ReportMetric(float64(missing)/float64(b.N), "missing/op")
+}

@@ -91,7 +91,8 @@ type Broker struct {
 	follower  *follower
 	catchUps  *catchUps
 	stats     Stats
-	stale     atomic.Bool // the stream is not the one that was followed; for good
+	acked     atomic.Uint64 // the last sequence that somebody was told of here
+	stale     atomic.Bool   // the stream is not the one that was followed; for good
 
 	relay      *nats.Subscription // nil without Relay
 	background context.Context    // of everything that runs until Close
@@ -258,11 +259,12 @@ func (b *Broker) Epoch() string { return b.tail.epoch }
 // told; who may look at the stream in NATS can find it out.
 func (b *Broker) Identity() string { return b.identity }
 
-// Head is the position up to which this node has followed the log.
+// Head is the log's end, as far as this node knows: it has followed the log up
+// to there, or is about to, because it has acknowledged that much.
 func (b *Broker) Head() protocol.ID {
 	b.tail.mu.RLock()
 	defer b.tail.mu.RUnlock()
-	return b.id(b.tail.head)
+	return b.id(max(b.tail.head, b.acked.Load()))
 }
 
 func (b *Broker) id(seq uint64) protocol.ID { return protocol.ID{Epoch: b.tail.epoch, Seq: seq} }

@@ -79,7 +79,7 @@ func (r *Reader) findBehind() (behind []span, bound uint64) {
 // enterWindows joins. The caller holds mu and tail.mu for reading.
 func (r *Reader) enterWindows() {
 	r.joined, r.parked = true, false
-	r.pos = r.b.tail.head
+	r.pos = math.MaxUint64
 	clear(r.ready) // the follower may have put some there that had no places yet
 	r.ready = r.ready[:0]
 	for _, f := range r.follows {

@@ -18,7 +18,9 @@ type Page struct {
 const pageBytes = 1 << 20
 
 // History reads a page of at most limit messages, which must be 1 or more. It
-// ends early, with a next one, when its messages exceed about a mebibyte.
+// ends early, with a next one, when its messages exceed about a mebibyte. What
+// this node has acknowledged, and what the range's cursor names, is in the log
+// that it reads: it waits for that, at most a second, and is unavailable after it.
 func (b *Broker) History(ctx context.Context, channel string, r protocol.Range, limit int) (Page, error) {
 	return b.HistoryFor(ctx, Client{}, channel, r, limit)
 }
@@ -34,6 +36,9 @@ func (b *Broker) HistoryFor(ctx context.Context, who Client, channel string, r p
 	}
 	if b.stale.Load() {
 		return Page{}, errStale()
+	}
+	if err := b.reach(ctx, who, r); err != nil {
+		return Page{}, err
 	}
 	switch {
 	case r.Before != nil:
@@ -67,6 +72,9 @@ func (b *Broker) pageAfter(ctx context.Context, who Client, channel string, curs
 			return Page{}, err
 		}
 		entries, more = part.entries, part.more
+		if !more {
+			entries = b.tail.extend(channel, s.after, entries, limit+1)
+		}
 		first := part.first
 		switch {
 		case s.after+1 >= first || s.earliest:
@@ -98,12 +106,13 @@ func (b *Broker) pageBefore(ctx context.Context, who Client, channel string, cur
 // lastPage is the page of the last limit messages before a sequence.
 func (b *Broker) lastPage(ctx context.Context, who Client, channel string, before uint64, limit int) (Page, error) {
 	var page Page
-	entries, complete := b.tail.last(channel, before, limit+1), b.tailHoldsAll()
-	if pageful(entries, limit, true) == len(entries) && !complete {
-		var err error
-		if entries, err = b.readBefore(ctx, who, channel, before, limit+1); err != nil {
+	entries, floor := b.tail.last(channel, before, limit+1)
+	if pageful(entries, limit, true) == len(entries) && floor >= b.follower.first.Load() { // it may not be all
+		older, err := b.readBefore(ctx, who, channel, min(before, floor+1), limit+1-len(entries))
+		if err != nil {
 			return Page{}, err
 		}
+		entries = append(older, entries...)
 	}
 	if n := pageful(entries, limit, true); n < len(entries) {
 		entries = entries[len(entries)-n:]
@@ -141,12 +150,6 @@ func (b *Broker) put(page *Page, entries []*Entry) {
 	}
 }
 
-func (b *Broker) tailHoldsAll() bool {
-	b.tail.mu.RLock()
-	defer b.tail.mu.RUnlock()
-	return b.tail.floor < b.follower.first.Load()
-}
-
 // page is the first limit entries of a channel after a sequence, if the tail reaches back that far.
 func (t *tail) page(channel string, after uint64, limit int) (entries []*Entry, ok bool) {
 	t.mu.RLock()
@@ -161,6 +164,23 @@ func (t *tail) page(channel string, after uint64, limit int) (entries []*Entry, 
 	i := w.after(after) - w.base
 	n := min(len(w.entries)-int(i), limit)
 	return append(entries, w.entries[i:int(i)+n]...), true
+}
+
+// extend adds the next limit entries that the tail holds after some that were
+// read from the stored log, after a sequence and up to its end: JetStream may have
+// answered from a replica that lags behind.
+func (t *tail) extend(channel string, after uint64, entries []*Entry, limit int) []*Entry {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	w := t.channels[channel]
+	if w == nil {
+		return entries
+	}
+	if n := len(entries); n > 0 {
+		after = entries[n-1].Seq
+	}
+	newer := w.entries[w.after(after)-w.base:]
+	return append(entries, newer[:min(len(newer), limit)]...)
 }
 
 // everything is more than any read is bounded by.

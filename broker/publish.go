@@ -104,6 +104,7 @@ func (b *Broker) store(ctx context.Context, m *nats.Msg) (Receipt, error) {
 		ack, err := b.publisher.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
 		if err == nil {
 			b.countStored(ack.Duplicate)
+			b.acknowledge(ack.Sequence)
 			return Receipt{ID: b.id(ack.Sequence), Duplicate: ack.Duplicate}, nil
 		}
 		if !inProcess(err) {
@@ -204,6 +205,7 @@ func (b *Broker) storeAtomically(ctx context.Context, batch []Publication) ([]Re
 	if ack.Batch != len(batch) {
 		return nil, b.publishFailed(fmt.Errorf("%d of %d messages of a batch were stored", ack.Batch, len(batch)))
 	}
+	b.acknowledge(ack.Sequence)
 	receipts := make([]Receipt, len(batch))
 	for i := range receipts {
 		receipts[i].ID = b.id(ack.Sequence - uint64(len(batch)-1-i))

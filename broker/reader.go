@@ -303,7 +303,9 @@ func (r *Reader) Watermark() protocol.ID {
 	defer t.mu.RUnlock()
 	pos := t.head
 	switch {
-	case r.joined && len(r.ready) == 0 || len(r.follows) == 0:
+	case len(r.follows) == 0:
+	case r.joined && len(r.ready) == 0:
+		pos = max(pos, r.pos) // it may have begun ahead of this node
 	case r.joined:
 		pos = r.pos
 	default:

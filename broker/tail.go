@@ -23,15 +23,16 @@ type tail struct {
 	// under RLock. A reader's own state that the follower touches (follow,
 	// Reader.ready, .parked, .pos) is written by the reader under RLock too:
 	// each reader has one caller at a time.
-	mu       sync.RWMutex
-	floor    uint64 // every message after this, up to head, is here
-	head     uint64 // the last sequence that was appended
-	bytes    int
-	all      window // every message, in the log's order
-	channels map[string]*window
-	patterns map[string]*window
-	interest *gsl.GenericSublist[*window] // the windows of patterns
-	changes  uint64                       // of interest: what windows remember of it is good for one value
+	mu         sync.RWMutex
+	floor      uint64 // every message after this, up to head, is here
+	head       uint64 // the last sequence that was appended
+	bytes      int
+	all        window // every message, in the log's order
+	channels   map[string]*window
+	patterns   map[string]*window
+	interest   *gsl.GenericSublist[*window] // the windows of patterns
+	changes    uint64                       // of interest: what windows remember of it is good for one value
+	milestones []milestone                  // what the head has still to reach
 
 	// Owned by the follower.
 	woken []*Reader
@@ -92,7 +93,7 @@ func (w *window) pop() {
 // append adds e, which must be the follower's next, and wakes who waits for it.
 func (t *tail) append(e *Entry) {
 	t.mu.Lock()
-	t.head = e.Seq
+	t.advance(e.Seq)
 	t.bytes += e.size()
 	t.all.entries = append(t.all.entries, e)
 	w := t.channel(e.Channel)
@@ -113,7 +114,7 @@ func (t *tail) append(e *Entry) {
 // skip moves the head over a message that is none.
 func (t *tail) skip(seq uint64) {
 	t.mu.Lock()
-	t.head = seq
+	t.advance(seq)
 	t.mu.Unlock()
 }
 
@@ -256,12 +257,12 @@ func (t *tail) scan(from uint64, s *sieve) (found []*Entry, through uint64) {
 	return found, max(t.head, from)
 }
 
-// last are the last n entries of a channel before seq that the tail holds.
-func (t *tail) last(channel string, before uint64, n int) []*Entry {
+// last are the last n entries of a channel before seq that the tail holds, and from where on it holds all.
+func (t *tail) last(channel string, before uint64, n int) (entries []*Entry, floor uint64) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	entries := t.channels[channel].before(before)
-	return slices.Clone(entries[max(0, len(entries)-n):])
+	entries = t.channels[channel].before(before)
+	return slices.Clone(entries[max(0, len(entries)-n):]), t.floor
 }
 
 // trim drops what is before first: it is not in the stored log any more.
@@ -289,7 +290,8 @@ func (t *tail) lost(seq uint64) {
 			}
 		}
 	}
-	t.floor, t.head = seq, seq
+	t.floor = seq
+	t.advance(seq)
 	t.mu.Unlock()
 	t.wakeAll()
 }

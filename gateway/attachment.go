@@ -407,6 +407,7 @@ func (a *attachment) pump(ctx context.Context, to sink) (*ending, error) {
 		}
 		s.free()
 		if err != nil || end != nil {
+			a.g.countStall("write_stall", err)
 			return end, err
 		}
 		timer.Reset(time.Until(next))

@@ -70,6 +70,9 @@ func TestTenThousandHalfOpenAttachesHurtNobody(t *testing.T) {
 			if n := w.g.door.Taken().Places; n != 1 {
 				t.Errorf("%d places are taken, want the healthy one", n)
 			}
+			if n := w.timesRefused("body_stall"); n != attempts/5*4 { // all but those that did not even begin
+				t.Errorf("%v stalls were counted", n)
+			}
 			for _, hangUp := range hangUps {
 				hangUp()
 			}

@@ -18,6 +18,7 @@ func TestABodyThatDripsIsAnswered(t *testing.T) {
 		healthy := w.attach(protocol.WebSocket, aHello)
 		defer healthy.hangUp()
 		healthy.withstands(func() {
+			slow := 0.0
 			for path, most := range map[string]time.Duration{"/v1/attach": 34 * time.Second, "/v1/commands": 38 * time.Second, "/v1/publish": 38 * time.Second, "/v1/channels/a/messages": 34 * time.Second} {
 				body, drip := io.Pipe()
 				go func() { // ends when the request does
@@ -36,6 +37,10 @@ func TestABodyThatDripsIsAnswered(t *testing.T) {
 				}
 				_ = body.Close()
 				healthy.wantServed()
+				slow++
+				if n := w.timesRefused("body_stall"); n != slow {
+					t.Errorf("%s: counted %v times, want %v", path, n, slow)
+				}
 			}
 			time.Sleep(10 * time.Second) // the drips notice
 		})

@@ -116,7 +116,8 @@ func (g *Gateway) write(w http.ResponseWriter, status int, body []byte) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // fails only if nobody is there to read it
+	_, err := w.Write(body) // fails only if nobody is there to read it
+	g.countStall("write_stall", err)
 }
 
 // body is the request's body as it comes. It fails with os.ErrDeadlineExceeded
@@ -147,7 +148,7 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limit int) ([
 	defer counted.Leave()
 	body, err := io.ReadAll(counted)
 	if err != nil {
-		return nil, bodyError(err)
+		return nil, g.bodyError(err)
 	}
 	if len(body) > limit {
 		return nil, g.tooLarge(limit)
@@ -155,8 +156,17 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limit int) ([
 	return body, nil
 }
 
+// countStall counts an operation that failed because the client let it stand
+// still for longer than the limit.
+func (g *Gateway) countStall(limit string, err error) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		g.countRefused(limit)
+	}
+}
+
 // bodyError is what a client is told of a body that did not come.
-func bodyError(err error) error {
+func (g *Gateway) bodyError(err error) error {
+	g.countStall("body_stall", err)
 	if e, ok := errors.AsType[*protocol.Error](err); ok {
 		return e
 	}

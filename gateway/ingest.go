@@ -32,6 +32,9 @@ func (g *Gateway) ingest(w http.ResponseWriter, r *http.Request, from client, ch
 	for {
 		n, err := body.Read(buf)
 		if err2 := feed(buf[:n]); err2 != nil {
+			if protocol.ErrorFrom(err2).Code == protocol.TooLarge {
+				g.countRefused("frame")
+			}
 			return in.broken(err2)
 		}
 		if errors.Is(err, io.EOF) {
@@ -41,7 +44,7 @@ func (g *Gateway) ingest(w http.ResponseWriter, r *http.Request, from client, ch
 			return g.marshalJSON(w, http.StatusCreated, in.progress())
 		}
 		if err != nil {
-			return in.broken(bodyError(err))
+			return in.broken(g.bodyError(err))
 		}
 	}
 }

@@ -37,7 +37,7 @@ func newMetrics(g *Gateway) *metrics {
 		bytesIn:     prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_bytes_in_total", Help: "Bytes of frames and request bodies received."}),
 		publish:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "fairlead_publish_seconds", Help: "From a publish to its acknowledgement by the log.", Buckets: seconds}),
 		errors:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairlead_errors_total", Help: "Errors that clients were told of."}, []string{"code"}),
-		refused:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairlead_refused_total", Help: "What was refused because it was over a limit."}, []string{"limit"}),
+		refused:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairlead_refused_total", Help: "What was refused or cut off because it was over a limit."}, []string{"limit"}),
 		out:         make(map[protocol.Transport]outMetrics),
 	}
 	messages := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairlead_messages_out_total", Help: "Messages and gaps sent."}, []string{"transport"})
@@ -50,7 +50,7 @@ func newMetrics(g *Gateway) *metrics {
 	version := prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_info", Help: "1, labelled with the version.", ConstLabels: prometheus.Labels{"version": g.options.Version}})
 	version.Set(1)
 	m.registry.MustRegister(m.attachments, m.in, m.bytesIn, m.publish, m.errors, m.refused, messages, bytes, delivery, version,
-		brokerCollector{g.broker}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		brokerCollector{g.broker}, doorCollector{g}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 

@@ -77,6 +77,11 @@ func TestEverythingThatHappensIsCounted(t *testing.T) {
 			`fairlead_errors_total{code="bad_request"}`:        3,
 			`fairlead_gaps_total{reason="replaced"}`:           3,
 			`fairlead_log_sequence`:                            4,
+			`fairlead_attachment_places`:                       6,
+			`fairlead_bodies_bytes`:                            0,
+			`fairlead_limit{limit="attachments"}`:              100_000,
+			`fairlead_limit{limit="bodies"}`:                   256 << 20,
+			`fairlead_limit{limit="pending"}`:                  256 << 20,
 			`fairlead_info{version="1.2.3"}`:                   1,
 			`fairlead_tail_channels`:                           1,
 			`fairlead_disk_refusals_total`:                     0,
@@ -92,7 +97,7 @@ func TestEverythingThatHappensIsCounted(t *testing.T) {
 			}
 		}
 		for _, name := range []string{`fairlead_bytes_in_total`, `fairlead_bytes_out_total{transport="websocket"}`, `fairlead_bytes_out_total{transport="sse"}`, `fairlead_bytes_out_total{transport="stream"}`,
-			`fairlead_bytes_out_total{transport="poll"}`, `fairlead_tail_bytes`, `fairlead_tail_messages`, `fairlead_delivery_seconds_count{transport="websocket"}`} {
+			`fairlead_bytes_out_total{transport="poll"}`, `fairlead_pending_bytes`, `fairlead_tail_bytes`, `fairlead_tail_messages`, `fairlead_delivery_seconds_count{transport="websocket"}`} {
 			if got[name] <= 0 {
 				t.Errorf("%s is %v", name, got[name])
 			}

@@ -166,5 +166,8 @@ func TestAClientThatTakesNothingIsLetGo(t *testing.T) {
 		if a := w.g.attachment(l.welcome.Attachment); a != nil {
 			t.Error("a client that reads nothing is still attached")
 		}
+		if n := w.timesRefused("write_stall"); n != 1 {
+			t.Errorf("counted %v times", n)
+		}
 	}, streams...)
 }

@@ -99,6 +99,7 @@ func (c *webSocket) readPayload(message []byte, h ws.Header) ([]byte, error) {
 		message = append(message, make([]byte, n)...)
 		c.allow(c.g.limits().BodyStall)
 		if _, err := io.ReadFull(c.read, message[len(message)-n:]); err != nil {
+			c.g.countStall("body_stall", err)
 			return nil, err
 		}
 		left -= n

@@ -26,16 +26,14 @@ type reloader struct {
 }
 
 // reloadable tells whether the setting can change in a running gateway.
-func (r *reloader) reloadable(key string) bool {
+func reloadable(key string) bool {
 	switch {
 	case strings.HasPrefix(key, "auth."):
 		return true
-	case strings.HasPrefix(key, "limits."): // but not what the log, the listener and the HTTP server were made with
-		return !slices.Contains([]string{"limits.frame", "limits.header", "limits.header_wait", "limits.idle", "limits.connections", "limits.connections_per_ip"}, key)
-	case key == "trusted_proxy":
-		return !r.running.ProxyProtocol // the listener knows them
+	case strings.HasPrefix(key, "limits."):
+		return key != "limits.frame" // which the log was made with
 	default:
-		return slices.Contains([]string{"origins", "insecure", "forwarded_header", "log.level"}, key)
+		return slices.Contains([]string{"origins", "insecure", "trusted_proxy", "forwarded_header", "log.level"}, key)
 	}
 }
 
@@ -118,7 +116,7 @@ func (r *reloader) merge(merged, next *config) (changed, waiting []string) {
 	eachSetting(reflect.ValueOf(merged).Elem(), reflect.ValueOf(next).Elem(), func(key string, old, new reflect.Value) {
 		switch {
 		case reflect.DeepEqual(old.Interface(), new.Interface()):
-		case r.reloadable(key):
+		case reloadable(key):
 			old.Set(new)
 			changed = append(changed, key)
 		default:

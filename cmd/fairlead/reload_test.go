@@ -17,6 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
+
 	"github.com/fairlead/fairlead/cmd/fairlead/entrance"
 	"github.com/fairlead/fairlead/cmd/fairlead/entrance/certtest"
 	"github.com/fairlead/fairlead/gateway"
@@ -166,6 +169,38 @@ func (g *reloaded) attach(token string) (hears func(data string)) {
 	return next
 }
 
+// attachWebSocket attaches to the channel a by WebSocket, and returns a func that waits for data on it.
+func (g *reloaded) attachWebSocket() (hears func(data string)) {
+	g.t.Helper()
+	dialer := ws.Dialer{Protocols: []string{"fairlead.v1"}}
+	conn, buffered, _, err := dialer.Dial(g.t.Context(), strings.Replace(g.url, "http", "ws", 1)+"/v1/attach?channel=a")
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { _ = conn.Close() })
+	var from io.Reader = conn
+	if buffered != nil {
+		from = io.MultiReader(buffered, conn)
+	}
+	next := func(want string) {
+		g.t.Helper()
+		for {
+			text, err := wsutil.ReadServerText(struct {
+				io.Reader
+				io.Writer
+			}{from, conn})
+			if err != nil {
+				g.t.Fatalf("waiting for %s: %v", want, err)
+			}
+			if strings.Contains(string(text), want) {
+				return
+			}
+		}
+	}
+	next("welcome")
+	return next
+}
+
 // mint makes a token for the channel a with the key.
 func mint(t *testing.T, jwk string) string {
 	t.Helper()
@@ -281,6 +316,39 @@ func TestWhatIsReloadedTakesEffect(t *testing.T) {
 	expect(200, 200, 200)
 }
 
+// TestLimitsOfConnectionsAreReloadedUnderClients has one attached by HTTP/1.1
+// and one by WebSocket, and a third that only keeps its connection.
+func TestLimitsOfConnectionsAreReloadedUnderClients(t *testing.T) {
+	g := startReloaded(t, "limits: {connections: 100}\n", nil)
+	hears := g.attach("")
+	socket := g.attachWebSocket()
+	origin := keep(t, g.url)
+	origin.publish("before")
+	hears("before")
+	socket("before")
+	g.settings("limits: {connections: 4, header: 4KiB, header_wait: 100ms, idle: 200ms, frame: 1MiB}\n")
+	g.hangUp()
+	g.said("the settings are reloaded", `["limits.header","limits.header_wait","limits.idle","limits.connections"]`)
+	g.said("restart", `["limits.frame"]`)
+
+	wantEnd(t, dialHere(t, g.url, "GET /"))
+	if said := wantEnd(t, dialHere(t, g.url, "GET /v1/ping HTTP/1.1\r\nHost: localhost\r\n\r\n")); !strings.Contains(said, " 200 OK") {
+		t.Errorf("got %q", said)
+	}
+	large := "GET /v1/ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX: " + strings.Repeat("x", 20<<10) + "\r\n\r\n"
+	if said := wantEnd(t, dialHere(t, g.url, large)); !strings.Contains(said, " 431 ") {
+		t.Errorf("got %q", said)
+	}
+	_ = keep(t, g.url) // the fourth
+	wantRefused(t, g.url)
+	if got := origin.metric("fairlead_connections_limit"); got != 4 {
+		t.Errorf("the limit is %v", got)
+	}
+	origin.publish("after")
+	hears("after")
+	socket("after")
+}
+
 // TestAnOpenGatewayIsClosedByAReload gives keys to one that had none.
 func TestAnOpenGatewayIsClosedByAReload(t *testing.T) {
 	key := octKey("key")
@@ -337,28 +405,16 @@ func TestAReloadDoesNotOpenAGatewayToOthers(t *testing.T) {
 	}
 }
 
-// TestTheProxiesOfTheListenerStayUntilARestart has settings of which the listener knows.
-func TestTheProxiesOfTheListenerStayUntilARestart(t *testing.T) {
-	const file = "trusted_proxy: 10.0.0.1\nproxy_protocol: true\ninsecure: true\n"
-	r, path, _ := reloaderOf(t, file)
-	if err := os.WriteFile(path, []byte(strings.ReplaceAll(file, "10.0.0.1", "10.0.0.2")), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.reloadSettings(); err != nil || r.running.TrustedProxy.String() != "10.0.0.1/32" {
-		t.Errorf("got %v, %v", err, r.running.TrustedProxy)
-	}
-}
-
-// TestALimitIsReloadableIfTheGatewayHasIt goes through all limits, those too that are yet to come.
-func TestALimitIsReloadableIfTheGatewayHasIt(t *testing.T) {
-	r := &reloader{running: &config{}}
-	var before, after limitsConfig
-	eachSetting(reflect.ValueOf(&before).Elem(), reflect.ValueOf(&after).Elem(), func(key string, _, limit reflect.Value) {
+// TestALimitIsReloadableIfItIsHandedOn goes through all limits, those too that are yet to come.
+func TestALimitIsReloadableIfItIsHandedOn(t *testing.T) {
+	var before, after config
+	eachSetting(reflect.ValueOf(&before.Limits).Elem(), reflect.ValueOf(&after.Limits).Elem(), func(key string, _, limit reflect.Value) {
 		limit.SetInt(7)
-		taken := before.gateway() != after.gateway() && key != "limits.frame" // which is the log's as well
+		toEntrance := !reflect.DeepEqual(before.entrance(nil), after.entrance(nil))
+		toGateway := before.Limits.gateway() != after.Limits.gateway() && key != "limits.frame" // which is the log's as well
 		limit.SetInt(0)
-		if got := r.reloadable(key); got != taken {
-			t.Errorf("%s: reloadable is %t, want %t", key, got, taken)
+		if got := reloadable(key); got != (toEntrance || toGateway) {
+			t.Errorf("%s: reloadable is %t, and it is handed to the entrance: %t, to the gateway: %t", key, got, toEntrance, toGateway)
 		}
 	})
 }

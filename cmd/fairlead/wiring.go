@@ -41,7 +41,6 @@ func openNode(ctx context.Context, c *config, verifier *auth.Verifier, log *slog
 		TailBytes:   int(c.TailBytes),
 		CatchUps:    c.CatchUps,
 		DiskReserve: int64(c.DiskReserve),
-		MaxMessage:  int(c.Limits.Frame),
 		Logger:      log,
 	})
 	if err != nil && c.NATS != "" { // which it names, with the password

@@ -32,7 +32,12 @@ func TestOneAddressCannotTakeAllConnections(t *testing.T) {
 			t.Errorf("%s: want %v", from, want)
 		}
 	}
+	before := c.count()
 	c.leave(netip.MustParseAddr("192.0.2.7"))
+	c.leave(netip.Addr{}) // the proxy's
+	if got := c.count(); got != before-2 {
+		t.Errorf("%d connections are open, want %d", got, before-2)
+	}
 	if !enter("192.0.2.7:5") || enter("192.0.2.7:6") {
 		t.Error("what one has left another may have, once")
 	}

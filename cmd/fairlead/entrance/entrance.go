@@ -24,8 +24,8 @@ type Entrance struct {
 
 	mu     sync.Mutex // guards the following
 	closed bool
-	// servers have a connection each as long as it lasts. The last one takes what
-	// comes in; the others have what came in under the limits of before a reload.
+	// servers keep a connection as long as it lasts. The last one takes what comes
+	// in; the others have what came in under the limits of before a reload. Each is a few KiB.
 	servers []*http.Server
 	shift   *shift // of the last one
 }

@@ -41,7 +41,6 @@ type Options struct {
 	TailBytes   int   // messages kept in memory: 32 MiB
 	CatchUps    int   // reads of the stored log at a time, for readers, and as many for history: 4
 	DiskReserve int64 // publishing stops when the disk has less room than this: 64 MiB
-	MaxMessage  int   // bytes of one message's payload: 256 KiB
 
 	PublishTimeout time.Duration // how long an acknowledgement is waited for: 5 s
 
@@ -61,7 +60,6 @@ func (o Options) withDefaults() Options {
 	o.TailBytes = cmp.Or(o.TailBytes, 32<<20)
 	o.CatchUps = cmp.Or(o.CatchUps, 4)
 	o.DiskReserve = cmp.Or(o.DiskReserve, 64<<20)
-	o.MaxMessage = cmp.Or(o.MaxMessage, 256<<10)
 	o.PublishTimeout = cmp.Or(o.PublishTimeout, 5*time.Second)
 	o.Logger = cmp.Or(o.Logger, slog.Default())
 	if o.free == nil {
@@ -85,14 +83,16 @@ type Broker struct {
 	// acknowledgement behind a deep read takes a hundred milliseconds.
 	publishing, following, reading *nats.Conn
 
-	publisher jetstream.JetStream
-	reader    jetstream.JetStream
-	tail      *tail
-	follower  *follower
-	catchUps  *catchUps
-	stats     Stats
-	acked     atomic.Uint64 // the last sequence that somebody was told of here
-	stale     atomic.Bool   // the stream is not the one that was followed; for good
+	publisher   jetstream.JetStream
+	reader      jetstream.JetStream
+	tail        *tail
+	follower    *follower
+	catchUps    *catchUps
+	stats       Stats
+	maxMessage  atomic.Int64  // bytes of a payload
+	streamTakes int64         // bytes of a message with its headers; 0 or less is any number. Constant
+	acked       atomic.Uint64 // the last sequence that somebody was told of here
+	stale       atomic.Bool   // the stream is not the one that was followed; for good
 
 	relay      *nats.Subscription // nil without Relay
 	background context.Context    // of everything that runs until Close
@@ -117,6 +117,7 @@ func Open(ctx context.Context, options Options) (*Broker, error) {
 		background: background,
 		stop:       stop,
 	}
+	b.maxMessage.Store(defaultMaxMessage)
 	if err := b.open(ctx); err != nil {
 		return nil, errors.Join(err, b.Close(ctx))
 	}

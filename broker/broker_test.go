@@ -236,7 +236,8 @@ func TestARepeatedKeyReturnsTheFirstIDAndStoresNothing(t *testing.T) {
 
 func TestABatchIsStoredWholeOrNotAtAll(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		b := open(t, Options{MaxMessage: 100})
+		b := open(t, Options{})
+		setMaxMessage(t, b, 100)
 		batch := func(n int, key string) []Publication {
 			ps := make([]Publication, n)
 			for i := range ps {
@@ -281,7 +282,8 @@ func TestABatchIsStoredWholeOrNotAtAll(t *testing.T) {
 
 func TestBadPublicationsReachNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		b := open(t, Options{MaxMessage: 10})
+		b := open(t, Options{})
+		setMaxMessage(t, b, 10)
 		for _, p := range []Publication{{Channel: ""}, {Channel: "a.*"}, {Channel: ">"}, {Channel: "a b"}, {Channel: "a\r\n"}, {Channel: "a\x7f"}, {Channel: strings.Repeat("x", 201)},
 			{Channel: "a", Type: "x y"}, {Channel: "a", Key: "x\r\ny"}} {
 			if _, err := b.Publish(t.Context(), p); protocol.ErrorFrom(err).Code != protocol.BadRequest {

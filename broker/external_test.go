@@ -22,7 +22,13 @@ import (
 // externalNATS runs a NATS server that somebody else would run. Not for use in a bubble.
 func externalNATS(t *testing.T) (url string, js jetstream.JetStream) {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
+	return externalNATSFor(t, server.MAX_PAYLOAD_SIZE)
+}
+
+// externalNATSFor is one that takes messages of that size.
+func externalNATSFor(t *testing.T, maxPayload int32) (url string, js jetstream.JetStream) {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true, MaxPayload: maxPayload})
 	if err != nil {
 		t.Fatal(err)
 	}

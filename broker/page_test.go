@@ -15,7 +15,8 @@ func TestAPageOfHistoryIsBoundedByBytes(t *testing.T) {
 	for _, tail := range []int{32 << 20, 1} {
 		t.Run(fmt.Sprint("tail of ", tail), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				b := open(t, Options{TailBytes: tail, MaxMessage: 4 << 20})
+				b := open(t, Options{TailBytes: tail})
+				setMaxMessage(t, b, 4<<20)
 				sizes := []int{10, 300 << 10, 900 << 10, 10, 1200 << 10, 10, 10, 600 << 10, 600 << 10, 10}
 				var want []string
 				for i := range sizes {

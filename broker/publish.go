@@ -88,7 +88,7 @@ func keyOf(channel, id string) string {
 // stored. After an error with a retryable code it may be stored or not: retry
 // with the same key.
 func (b *Broker) Publish(ctx context.Context, p Publication) (Receipt, error) {
-	if err := p.check(b.options.MaxMessage); err != nil {
+	if err := p.check(int(b.maxMessage.Load())); err != nil {
 		return Receipt{}, err
 	}
 	if err := b.admit(len(p.Payload) + entryOverhead); err != nil {
@@ -131,7 +131,7 @@ func (b *Broker) countStored(duplicate bool) {
 func (b *Broker) PublishBatch(ctx context.Context, batch []Publication) ([]Receipt, error) {
 	size := 0
 	for i := range batch {
-		if err := batch[i].check(b.options.MaxMessage); err != nil {
+		if err := batch[i].check(int(b.maxMessage.Load())); err != nil {
 			e := protocol.ErrorFrom(err)
 			return nil, protocol.Errorf(e.Code, "message %d: %s", i, e.Message)
 		}
@@ -233,6 +233,9 @@ func (b *Broker) publishFailed(err error) error {
 	b.stats.publishErrors.Add(1)
 	if errors.Is(err, context.Canceled) {
 		return err // the client itself went away
+	}
+	if isTooLarge(err) {
+		return protocol.Errorf(protocol.TooLarge, "the log does not take messages of that size: make it smaller").Because(err)
 	}
 	if e, ok := errors.AsType[*jetstream.APIError](err); ok && e.Code == 503 {
 		full := protocol.Errorf(protocol.Unavailable, "the log is full: retry, with the same key, when its operator has made room")

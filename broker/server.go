@@ -44,7 +44,7 @@ func startServer(o Options, node string) (*embedded, error) {
 			JetStreamMaxStore:  o.MaxBytes + 1<<30, // the disk reserve is what really bounds it
 			JetStreamLimits:    server.JSLimitOpts{DefaultMaxConsumers: -1},
 			SyncAlways:         o.SyncAlways,
-			MaxPayload:         int32(min(o.MaxMessage+64<<10, 64<<20)), // headers count
+			MaxPayload:         largestRecord,
 			WriteDeadline:      10 * time.Second,
 		},
 	}
@@ -157,13 +157,22 @@ func lockDirectory(dir string) (*flock.Flock, error) {
 	return lock, nil
 }
 
+// largePayloads begins what the server warns of at every start, because of
+// largestRecord. What is published is bounded by SetMaxMessage.
+const largePayloads = "Maximum payloads over "
+
 // serverLog passes the embedded server's messages on. Its notices are of no
 // use to somebody who does not know that there is a NATS inside.
 type serverLog struct{ log *slog.Logger }
 
 func (l serverLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
-func (l serverLog) Warnf(format string, v ...any)   { l.log.Warn(fmt.Sprintf(format, v...)) }
 func (l serverLog) Errorf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }
 func (l serverLog) Fatalf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }
 func (l serverLog) Debugf(string, ...any)           {}
 func (l serverLog) Tracef(string, ...any)           {}
+
+func (l serverLog) Warnf(format string, v ...any) {
+	if !strings.HasPrefix(format, largePayloads) {
+		l.log.Warn(fmt.Sprintf(format, v...))
+	}
+}

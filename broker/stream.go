@@ -22,6 +22,7 @@ func (b *Broker) openStream(ctx context.Context) (epoch string, state jetstream.
 	}
 	info := stream.CachedInfo()
 	b.identity = b.options.Stream + " " + strconv.FormatInt(info.Created.UnixNano(), 10)
+	b.streamTakes = int64(info.Config.MaxMsgSize)
 	return epochOf(info.Created), countedFromOne(info.State), nil
 }
 

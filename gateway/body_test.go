@@ -52,7 +52,7 @@ func TestDeepJSONIsRefused(t *testing.T) {
 	const levels = 100_000
 	bubble(t, func(t *testing.T) {
 		o, _, admin := guard(t, Options{Limits: Limits{Frame: 1 << 20}}, nil)
-		w := &guarded{world: newWorld(t, o, broker.Options{MaxMessage: 1 << 20}), admin: admin}
+		w := &guarded{world: newWorld(t, o, broker.Options{}), admin: admin}
 		l := w.attach(protocol.WebSocket, helloAs(admin, `"channels":{"a":{}}`))
 		defer l.hangUp()
 		l.withstands(func() {

@@ -56,6 +56,9 @@ func (g *Gateway) Reload(o Options) error {
 	if err := g.openAccess(p.auth); err != nil {
 		return err
 	}
+	if err := g.broker.SetMaxMessage(o.Limits.WithDefaults().Frame); err != nil {
+		return err
+	}
 	g.policy.Store(p)
 	grace := g.grace.Swap(int64(o.Grace))
 	g.door.SetLimits(o.Limits)

@@ -114,7 +114,7 @@ func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
 
 func TestBodiesOverTheLimitAreRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		w := newWorld(t, Options{Limits: Limits{Frame: 1000, Batch: 3000}}, broker.Options{MaxMessage: 1000})
+		w := newWorld(t, Options{Limits: Limits{Frame: 1000, Batch: 3000}}, broker.Options{})
 		refused := 0.0
 		for _, c := range []struct {
 			path, media string

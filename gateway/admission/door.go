@@ -61,7 +61,7 @@ func (d *Door) Limits() *Limits { return d.limits.Load() }
 
 // SetLimits puts other limits in force. What has been taken stays.
 func (d *Door) SetLimits(l Limits) {
-	l = l.withDefaults()
+	l = l.WithDefaults()
 	d.limits.Store(&l)
 	d.places.setLimits(&l)
 	d.rates.setLimits(&l)

@@ -40,7 +40,8 @@ type Limits struct {
 	Pending            int // bytes that wait to be written, of all clients: 256 MiB
 }
 
-func (l Limits) withDefaults() Limits {
+// WithDefaults are the limits that l stands for.
+func (l Limits) WithDefaults() Limits {
 	l.Frame = cmp.Or(l.Frame, 256<<10)
 	l.Batch = cmp.Or(l.Batch, 8<<20)
 	l.Fanout = cmp.Or(l.Fanout, 32<<20)

@@ -119,7 +119,7 @@ func TestContradictionsAreFound(t *testing.T) {
 		"a password in the clear":      {[]string{"--nats=nats://u:p@a,nats://u:p@127.0.0.1,tls://u:p@b"}, nil, []string{"nats"}},
 		"slow beats":                   {[]string{"--beat=1m"}, nil, []string{"beat"}},
 		"a long drain":                 {[]string{"--drain=21s"}, nil, []string{"drain"}},
-		"large frames":                 {[]string{"--limits-frame=32MiB", "--limits-fanout=1MiB", "--limits-pending=1MiB", "--stream-max-bytes=1MiB", "--limits-batch=1MiB", "--tail-bytes=1MiB"}, []string{"stream.max_bytes", "limits.fanout", "limits.pending"}, []string{"limits.batch", "tail_bytes"}},
+		"large frames":                 {[]string{"--limits-frame=31MiB", "--limits-fanout=1MiB", "--limits-pending=1MiB", "--stream-max-bytes=1MiB", "--limits-batch=1MiB", "--tail-bytes=1MiB"}, []string{"stream.max_bytes", "limits.fanout", "limits.pending"}, []string{"limits.batch", "tail_bytes"}},
 		"no limit of pending":          {[]string{"--limits-pending=0"}, nil, nil},
 		"one over all":                 {[]string{"--limits-attachments=10", "--limits-attaches=10", "--limits-commands-per-ip=10"}, nil, []string{"limits.attachments_per_ip", "limits.attachments_per_sub", "limits.attaches_per_ip", "limits.commands"}},
 		"no limit of all":              {[]string{"--limits-attachments=0", "--limits-attaches=0", "--limits-commands-per-ip=0"}, nil, nil},

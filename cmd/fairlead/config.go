@@ -67,7 +67,7 @@ type streamConfig struct {
 }
 
 type limitsConfig struct {
-	Frame      size          `key:"limits.frame" default:"256KiB" type:"setting" min:"1KiB" max:"32MiB" placeholder:"SIZE" help:"Bytes of one frame or message."`
+	Frame      size          `key:"limits.frame" default:"256KiB" type:"setting" min:"1KiB" max:"31MiB" placeholder:"SIZE" help:"Bytes of one frame or message."`
 	Batch      size          `key:"limits.batch" default:"8MiB" type:"setting" min:"1KiB" max:"1GiB" placeholder:"SIZE" help:"Bytes of a request that holds several messages."`
 	Channels   int           `key:"limits.channels" default:"1000" type:"setting" min:"1" max:"1000" placeholder:"N" help:"Subscriptions of one attachment."`
 	History    int           `key:"limits.history" default:"1000" type:"setting" min:"1" max:"10000" placeholder:"N" help:"Messages of one page of history."`

@@ -28,10 +28,8 @@ type reloader struct {
 // reloadable tells whether the setting can change in a running gateway.
 func reloadable(key string) bool {
 	switch {
-	case strings.HasPrefix(key, "auth."):
+	case strings.HasPrefix(key, "auth."), strings.HasPrefix(key, "limits."):
 		return true
-	case strings.HasPrefix(key, "limits."):
-		return key != "limits.frame" // which the log was made with
 	default:
 		return slices.Contains([]string{"origins", "insecure", "trusted_proxy", "forwarded_header", "log.level"}, key)
 	}

@@ -151,6 +151,7 @@ func (g *reloaded) attach(token string) (hears func(data string)) {
 		g.t.Fatalf("attach: %s: %s", response.Status, text)
 	}
 	lines := bufio.NewScanner(response.Body)
+	lines.Buffer(nil, 1<<20)
 	next := func(want string) {
 		g.t.Helper()
 		for lines.Scan() {
@@ -287,7 +288,8 @@ func TestWhatIsReloadedTakesEffect(t *testing.T) {
 	token := mint(t, key)
 	hears := g.attach(token)
 	evil := []string{"Origin", "https://app.example.com", "Sec-Fetch-Site", "cross-site"}
-	expect := func(full, anonymous, page int) {
+	large := strings.Repeat("x", 300<<10)
+	expect := func(full, anonymous, page, size int) {
 		t.Helper()
 		g.publish(token, "one more")
 		hears("one more")
@@ -300,20 +302,23 @@ func TestWhatIsReloadedTakesEffect(t *testing.T) {
 		if got := g.status(token, "/v1/channels/a/messages", "", evil...); got != page {
 			t.Errorf("from another page: got %d, want %d", got, page)
 		}
+		if got := g.publish(token, large); got != size {
+			t.Errorf("a large message: got %d, want %d", got, size)
+		}
 	}
-	expect(503, 401, 403)
+	expect(503, 401, 403, 413)
 	g.settings("auth:\n  keys: DIR/keys.json\n  anonymous: {subscribe: news}\nlimits: {attachments: 2, frame: 1MiB}\norigins: https://app.example.com\nlog: {level: debug}\ndrain: 6s\n")
 	g.hangUp()
-	g.said("the settings are reloaded", `["auth.anonymous.subscribe","origins","limits.attachments","log.level"]`, `"open":false`)
-	g.said("restart", `["drain","limits.frame"]`)
-	expect(200, 200, 200)
+	g.said("the settings are reloaded", `["auth.anonymous.subscribe","origins","limits.frame","limits.attachments","log.level"]`, `"open":false`)
+	g.said("restart", `["drain"]`)
+	expect(200, 200, 200, 201)
 	_ = g.do(token, "/v1/attach?channel=a", "", "Accept", "text/event-stream").Body.Close()
 	g.said(`"level":"DEBUG"`, "attachment ended")
 
 	g.settings("limits: {attachments: 2}\n") // without keys
 	g.hangUp()
 	g.said("the settings are not reloaded", "open")
-	expect(200, 200, 200)
+	expect(200, 200, 200, 201)
 }
 
 // TestLimitsOfConnectionsAreReloadedUnderClients has one attached by HTTP/1.1
@@ -326,10 +331,9 @@ func TestLimitsOfConnectionsAreReloadedUnderClients(t *testing.T) {
 	origin.publish("before")
 	hears("before")
 	socket("before")
-	g.settings("limits: {connections: 4, header: 4KiB, header_wait: 100ms, idle: 200ms, frame: 1MiB}\n")
+	g.settings("limits: {connections: 4, header: 4KiB, header_wait: 100ms, idle: 200ms}\n")
 	g.hangUp()
 	g.said("the settings are reloaded", `["limits.header","limits.header_wait","limits.idle","limits.connections"]`)
-	g.said("restart", `["limits.frame"]`)
 
 	wantEnd(t, dialHere(t, g.url, "GET /"))
 	if said := wantEnd(t, dialHere(t, g.url, "GET /v1/ping HTTP/1.1\r\nHost: localhost\r\n\r\n")); !strings.Contains(said, " 200 OK") {
@@ -411,7 +415,7 @@ func TestALimitIsReloadableIfItIsHandedOn(t *testing.T) {
 	eachSetting(reflect.ValueOf(&before.Limits).Elem(), reflect.ValueOf(&after.Limits).Elem(), func(key string, _, limit reflect.Value) {
 		limit.SetInt(7)
 		toEntrance := !reflect.DeepEqual(before.entrance(nil), after.entrance(nil))
-		toGateway := before.Limits.gateway() != after.Limits.gateway() && key != "limits.frame" // which is the log's as well
+		toGateway := before.Limits.gateway() != after.Limits.gateway()
 		limit.SetInt(0)
 		if got := reloadable(key); got != (toEntrance || toGateway) {
 			t.Errorf("%s: reloadable is %t, and it is handed to the entrance: %t, to the gateway: %t", key, got, toEntrance, toGateway)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/rs/cors"
@@ -60,10 +61,20 @@ func CheckOrigin(origin string) error {
 	one := strings.Replace(origin, "://*.", "://", 1) // of those that a pattern is for
 	u, err := url.Parse(one)
 	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" || strings.Contains(one, "*") ||
-		one != u.Scheme+"://"+u.Host || one != strings.ToLower(u.String()) {
-		return fmt.Errorf("%q is not an origin: write it as a browser does, a scheme and a host in lower case without a path, such as https://app.example.com, or https://*.example.com for all below", origin)
+		one != u.Scheme+"://"+u.Host || one != strings.ToLower(u.String()) || !isWrittenPort(u) {
+		return fmt.Errorf("%q is not an origin: write it as a browser does, a scheme and a host in lower case without a path and the scheme's own port, such as https://app.example.com, or https://*.example.com for all below", origin)
 	}
 	return nil
+}
+
+// isWrittenPort tells whether browsers write the port of u, or the lack of one, like this.
+func isWrittenPort(u *url.URL) bool {
+	if u.Port() == "" {
+		return !strings.HasSuffix(u.Host, ":")
+	}
+	n, err := strconv.ParseUint(u.Port(), 10, 16)
+	own := map[string]uint64{"http": 80, "https": 443}
+	return err == nil && n != own[u.Scheme] && u.Port() == strconv.FormatUint(n, 10)
 }
 
 // everyPage is the CORS of what is public.

@@ -254,7 +254,8 @@ func TestWhatIsNoOriginIsRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, Options{}, broker.Options{})
 		for _, origin := range []string{"", "null", "app.example.com", "//app.example.com", "https://", "https://app.example.com/", "https://app.example.com/x", "https://app.example.com?x", "https://u@app.example.com", "ftp://app.example.com", "https://App.example.com", "https://*", "https://a.*.example.com", "https://*a.example.com", "*.example.com", "https://*.*.example.com", "**", " *",
-			"HTTPS://app.example.com", "https://app.example.com?", "https://app.example.com#", "https://app.example.com#x", "https://:8080", "https://bücher.example", "https:app.example.com", "https://[fe80::1%25eth0]", "https://*.a.example://*.b.example"} {
+			"HTTPS://app.example.com", "https://app.example.com?", "https://app.example.com#", "https://app.example.com#x", "https://:8080", "https://bücher.example", "https:app.example.com", "https://[fe80::1%25eth0]", "https://*.a.example://*.b.example",
+			"https://a.example:443", "http://a.example:80", "https://a.example:", "https://a.example:99999", "https://a.example:08443", "https://*.a.example:443"} {
 			err := w.g.Reload(Options{Origins: []string{"https://good.example.com", origin}})
 			if err == nil || !strings.Contains(err.Error(), "is not an origin: write it as a browser does") {
 				t.Errorf("%q: got %v", origin, err)

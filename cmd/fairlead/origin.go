@@ -12,7 +12,7 @@ import (
 // checkOrigin is gateway.CheckOrigin, whose error is what is allowed.
 func checkOrigin(s string) error {
 	if gateway.CheckOrigin(s) != nil {
-		return fmt.Errorf("origins as browsers write them, such as https://app.example.com, https://*.example.com or *: a scheme and a host in lower case, without a path (%s)", s)
+		return fmt.Errorf("origins as browsers write them, such as https://app.example.com, https://*.example.com or *: a scheme and a host in lower case, without a path and the scheme's own port (%s)", s)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -51,6 +52,15 @@ func TestCertificatesComeFromAnACMEServer(t *testing.T) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: server.issuer, ServerName: name}}}
 	if response, err := client.Get("https://" + address + "/healthz"); err != nil || response.StatusCode != 200 {
 		t.Errorf("got %+v, %v", response, err)
+	}
+	metrics := string(answer(t, client, "https://"+address+"/metrics"))
+	for _, series := range []string{
+		fmt.Sprintf("fairlead_certificate_not_after_timestamp_seconds{name=%q} %v\n", name, float64(first.PeerCertificates[0].NotAfter.Unix())),
+		fmt.Sprintf("fairlead_acme_failures_total{name=%q} 0\n", name),
+	} {
+		if !strings.Contains(metrics, series) {
+			t.Errorf("the metrics lack %s", series)
+		}
 	}
 	for who, config := range map[string]*tls.Config{
 		"another name":   {ServerName: "other.example.test"},

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // certificates are what a gateway proves its name with. All methods may be called concurrently.
@@ -18,6 +20,8 @@ type certificates interface {
 	keep(ctx context.Context)
 	// reload reads files again at once. An error: nothing has changed.
 	reload() error
+	// collect shows when they end, and what fails about them.
+	collect(ch chan<- prometheus.Metric)
 }
 
 // openCertificates is what to serve HTTPS with, or nil for plain HTTP. wait is

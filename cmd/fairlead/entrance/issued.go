@@ -3,14 +3,17 @@ package entrance
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/crypto/acme"
 	"golang.org/x/crypto/acme/autocert"
 )
@@ -22,18 +25,21 @@ type issued struct {
 	domains []*domain
 	wait    func() time.Duration // for how long a handshake waits for the first attempt
 	log     *slog.Logger
+	witness *witness
 }
 
 // A domain is a name with a certificate of its own.
 type domain struct {
-	name  string
-	tried chan struct{} // closed after the first attempt
-	ready atomic.Bool   // there is a certificate
+	name   string
+	tried  chan struct{}                    // closed after the first attempt
+	ready  atomic.Pointer[x509.Certificate] // the one that was there at the last look; nil: none yet
+	failed atomic.Uint64                    // looks that found none, or one that is not renewed
+	warned time.Time                        // when it was last logged that it is not renewed; owned by keepOne
 }
 
 // newIssued asks nobody yet.
 func newIssued(a *ACME, wait func() time.Duration, log *slog.Logger) *issued {
-	i := &issued{wait: wait, log: log}
+	i := &issued{wait: wait, log: log, witness: &witness{next: http.DefaultTransport}}
 	for _, name := range a.Domains {
 		i.domains = append(i.domains, &domain{name: name, tried: make(chan struct{})})
 	}
@@ -41,7 +47,7 @@ func newIssued(a *ACME, wait func() time.Duration, log *slog.Logger) *issued {
 		Prompt:     func(string) bool { return a.AcceptTerms },
 		Cache:      autocert.DirCache(a.Cache),
 		HostPolicy: autocert.HostWhitelist(a.Domains...),
-		Client:     &acme.Client{DirectoryURL: a.Directory, UserAgent: "fairlead"},
+		Client:     &acme.Client{DirectoryURL: a.Directory, UserAgent: "fairlead", HTTPClient: &http.Client{Transport: i.witness}},
 		Email:      a.Email,
 	}
 	return i
@@ -68,7 +74,7 @@ func (i *issued) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, erro
 	case <-d.tried:
 	case <-time.After(i.wait()):
 	}
-	if !d.ready.Load() {
+	if d.ready.Load() == nil {
 		return nil, fmt.Errorf("there is no certificate for %s yet", d.name)
 	}
 	return i.get(d)
@@ -105,6 +111,7 @@ func (i *issued) keepOne(ctx context.Context, d *domain) {
 		cert, err := i.get(d)
 		wait := lastRetry
 		if err != nil {
+			d.failed.Add(1)
 			wait, retry = retry, min(2*retry, lastRetry)
 			i.log.Error("the ACME server gave no certificate: it must reach this gateway by this name on port 443", "name", d.name, "error", err, "again_in", wait)
 		} else {
@@ -119,15 +126,38 @@ func (i *issued) keepOne(ctx context.Context, d *domain) {
 	}
 }
 
-// approve lets handshakes have the certificate, and says so the first time. The
-// manager renews it when a third of its time is left, or 30 days; it does not say when it fails to.
+// approve lets handshakes have the certificate, and says so when it is another one. The
+// manager renews it when a third of its time is left, or 30 days, and tries
+// again within the hour where that fails; it does not say so.
 func (i *issued) approve(d *domain, cert *tls.Certificate) {
 	until := cert.Leaf.NotAfter
-	if !d.ready.Swap(true) {
+	switch d.ready.Swap(cert.Leaf) {
+	case nil:
 		i.log.Info("serving with a certificate of the ACME server", "name", d.name, "until", until)
+		return
+	case cert.Leaf:
+	default:
+		i.log.Info("the certificate is renewed", "name", d.name, "until", until)
 	}
-	whole := until.Sub(cert.Leaf.NotBefore)
-	if left := time.Until(until); left < min(whole/6, 15*24*time.Hour) {
-		i.log.Warn("the certificate was not renewed in time: the ACME server must reach this gateway by this name on port 443", "name", d.name, "until", until)
+	const (
+		day   = 24 * time.Hour
+		tries = 2 * time.Hour // some of them
+	)
+	if due := min(until.Sub(cert.Leaf.NotBefore)/3, 30*day); time.Until(until) > due-tries {
+		return
+	}
+	d.failed.Add(1)
+	if now := time.Now(); now.Sub(d.warned) >= day {
+		d.warned = now
+		i.log.Warn("the certificate is not renewed: the ACME server must reach this gateway by this name on port 443", "name", d.name, "until", until, "last_problem", i.witness.said())
+	}
+}
+
+func (i *issued) collect(ch chan<- prometheus.Metric) {
+	for _, d := range i.domains {
+		if leaf := d.ready.Load(); leaf != nil {
+			ch <- notAfter(d.name, leaf)
+		}
+		ch <- prometheus.MustNewConstMetric(descFailures, prometheus.CounterValue, float64(d.failed.Load()), d.name)
 	}
 }

@@ -4,12 +4,16 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // A keyPair is a certificate and its key in two files. It follows them.
@@ -83,6 +87,25 @@ func (p *keyPair) readLocked() (changed bool, err error) {
 		p.log.Warn("the certificate has expired, and clients refuse it: put a new one in its place", "file", p.cert, "since", next.Leaf.NotAfter)
 	}
 	return changed, nil
+}
+
+// collect looks at the files as a handshake does.
+func (p *keyPair) collect(ch chan<- prometheus.Metric) {
+	if cert, err := p.certificate(nil); err == nil {
+		ch <- notAfter(nameOf(cert.Leaf), cert.Leaf)
+	}
+}
+
+// nameOf is the first of a certificate's names.
+func nameOf(leaf *x509.Certificate) string {
+	switch {
+	case len(leaf.DNSNames) > 0:
+		return leaf.DNSNames[0]
+	case len(leaf.IPAddresses) > 0:
+		return leaf.IPAddresses[0].String()
+	default:
+		return strings.ToValidUTF8(leaf.Subject.CommonName, "?")
+	}
 }
 
 // digest is of what the files hold; one that cannot be read holds nothing.

@@ -68,12 +68,32 @@ func (a *Authority) Issue(certFile, keyFile string, serial int64, until time.Tim
 		SerialNumber: big.NewInt(serial), DNSNames: append(names, "localhost"), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		NotBefore: until.Add(-24 * time.Hour), NotAfter: until,
 	}, a.Cert, a.key)
+	WritePEM(a.t, keyFile, "PRIVATE KEY", a.marshal(key))
+	WritePEM(a.t, certFile, "CERTIFICATE", cert.Raw, a.Cert.Raw)
+}
+
+// Keep puts a certificate of ninety days that is good until then, with its key,
+// into a file of the directory, as autocert keeps them.
+func (a *Authority) Keep(dir, name string, until time.Time) {
+	a.t.Helper()
+	key, cert := a.sign(&x509.Certificate{
+		SerialNumber: big.NewInt(3), DNSNames: []string{name}, NotBefore: until.AddDate(0, 0, -90), NotAfter: until,
+	}, a.Cert, a.key)
+	text := append(
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: a.marshal(key)}),
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})...)
+	if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+func (a *Authority) marshal(key *ecdsa.PrivateKey) []byte {
+	a.t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	WritePEM(a.t, keyFile, "PRIVATE KEY", der)
-	WritePEM(a.t, certFile, "CERTIFICATE", cert.Raw, a.Cert.Raw)
+	return der
 }
 
 // WritePEM puts blocks of that kind into a file that is its owner's.

@@ -50,6 +50,18 @@ func (c client) counted() admission.Client {
 	return admission.Client{IP: c.ip, Subject: c.sub(), Holder: c.holder()}
 }
 
+// sends is whom the door counts what the client sends to.
+func (g *Gateway) sends(c client) admission.Client {
+	counted := c.counted()
+	switch {
+	case g.policy.Load().auth == nil: // nobody can say who they are
+		counted.Known = true
+	case c.grant != nil:
+		counted.Known = c.grant.Source != auth.FromNobody
+	}
+	return counted
+}
+
 // reads is as whom the client reads the stored log, in turn with others: as its
 // subject or API key, or else as its address.
 func (g *Gateway) reads(c client) broker.Client {

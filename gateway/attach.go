@@ -112,7 +112,7 @@ func forget(r *http.Request) {
 // helloOf is the hello in the request: a POST's body, or a GET's query and Last-Event-ID.
 func (g *Gateway) helloOf(w http.ResponseWriter, r *http.Request) (*protocol.Hello, error) {
 	if r.Method == http.MethodPost {
-		body, err := g.readBody(w, r, g.limits().Frame)
+		body, err := g.readBody(w, r, g.clientOf(r), g.limits().Frame)
 		if err != nil {
 			return nil, err
 		}

@@ -168,7 +168,7 @@ func (g *Gateway) store(ctx context.Context, from client, p broker.Publication) 
 
 // handleCommands is POST /v1/commands (PROTOCOL.md 4.1).
 func (g *Gateway) handleCommands(w http.ResponseWriter, r *http.Request) error {
-	body, err := g.readBody(w, r, g.limits().Batch)
+	body, err := g.readBody(w, r, g.clientOf(r), g.limits().Batch)
 	if err != nil {
 		return err
 	}

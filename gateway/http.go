@@ -134,8 +134,9 @@ func checkEncoding(r *http.Request) error {
 	return nil
 }
 
-// readBody is the whole body, at most limit bytes of it.
-func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, error) {
+// readBody is the whole body, at most limit bytes of it. From is who sends it,
+// with the grant if that is known before.
+func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, from client, limit int) ([]byte, error) {
 	if err := checkEncoding(r); err != nil {
 		return nil, err
 	}
@@ -144,7 +145,7 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limit int) ([
 	}
 	coming := g.body(w, r)
 	coming.by = time.Now().Add(coming.stall + time.Duration(limit)*time.Second/minBodyRate)
-	counted := g.door.Body(g.clientOf(r).counted(), io.LimitReader(coming, int64(limit)+1))
+	counted := g.door.Body(g.sends(from), io.LimitReader(coming, int64(limit)+1))
 	defer counted.Leave()
 	body, err := io.ReadAll(counted)
 	if err != nil {

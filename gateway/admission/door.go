@@ -37,6 +37,7 @@ type Client struct {
 	IP      netip.Addr // one IPv4 address, or the first of a /64 of IPv6. Zero: limits by address do not apply
 	Subject string     // of its token. "": limits by subject do not apply
 	Holder  string     // whose its sessions and tickets are: a subject's, an API key's, or "" of all that have neither
+	Known   bool       // it has shown who it is. Only bodies ask
 }
 
 // New makes a door with these limits. It calls refused with the name of the

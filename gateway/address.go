@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"cmp"
 	"net/http"
 	"net/netip"
 
@@ -29,15 +28,7 @@ func (c client) with(g *auth.Grant) client {
 	return c
 }
 
-// holder is whose sessions the client's are: a subject's or an API key's; "" for nobody's.
-func (c client) holder() string {
-	if c.grant == nil {
-		return ""
-	}
-	return cmp.Or(c.grant.Subject, c.grant.APIKey)
-}
-
-// sub is what limits by subject count the client to; "" if they do not.
+// sub is the subject of the client's token; "" if it has none.
 func (c client) sub() string {
 	if c.grant == nil {
 		return ""
@@ -47,7 +38,12 @@ func (c client) sub() string {
 
 // counted is whom the door counts the client's work to.
 func (c client) counted() admission.Client {
-	return admission.Client{IP: c.ip, Subject: c.sub(), Holder: c.holder()}
+	counted := admission.Client{IP: c.ip}
+	if g := c.grant; g != nil {
+		counted.Subject, counted.APIKey = g.Subject, g.APIKey
+		counted.Trusted = g.Source == auth.FromAPIKey || g.Source == auth.FromNoKeys
+	}
+	return counted
 }
 
 // sends is whom the door counts what the client sends to.
@@ -65,11 +61,14 @@ func (g *Gateway) sends(c client) admission.Client {
 // reads is as whom the client reads the stored log, in turn with others: as its
 // subject or API key, or else as its address.
 func (g *Gateway) reads(c client) broker.Client {
-	key := c.holder()
-	if key != "" {
-		key = "holder " + key
-	} else if c.ip.IsValid() {
-		key = "address " + c.ip.String()
+	var key string
+	switch who := c.counted(); {
+	case who.Subject != "":
+		key = "sub " + who.Subject
+	case who.APIKey != "":
+		key = "key " + who.APIKey
+	case who.IP.IsValid():
+		key = "address " + who.IP.String()
 	}
 	return broker.Client{Key: key, Most: max(g.limits().CatchUpsPerClient, 0)}
 }

@@ -21,10 +21,7 @@ func (g *Gateway) handleTickets(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := g.door.Ticket(from.counted()); err != nil {
-		return err
-	}
-	ticket, err := g.issueTicket(r.Context(), from.grant)
+	ticket, err := g.issueTicket(r.Context(), from)
 	if err != nil {
 		return err
 	}
@@ -34,13 +31,16 @@ func (g *Gateway) handleTickets(w http.ResponseWriter, r *http.Request) error {
 	}{ticket, auth.TicketLifetime.Milliseconds()})
 }
 
-func (g *Gateway) issueTicket(ctx context.Context, grant *auth.Grant) (string, error) {
-	switch grant.Source {
+func (g *Gateway) issueTicket(ctx context.Context, from client) (string, error) {
+	switch from.grant.Source {
 	case auth.FromNoKeys:
 		return ticketPrefix + rand.Text(), nil // nobody will ask what it stands for
 	case auth.FromNobody:
 		return anybodys, nil
 	}
+	if err := g.door.Ticket(from.counted(), from.grant.Bytes()); err != nil {
+		return "", err
+	}
 	tickets, _ := g.access.records()
-	return tickets.Issue(ctx, grant)
+	return tickets.Issue(ctx, from.grant)
 }

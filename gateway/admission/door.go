@@ -35,10 +35,28 @@ type Door struct {
 // Client is whom work is counted to.
 type Client struct {
 	IP      netip.Addr // one IPv4 address, or the first of a /64 of IPv6. Zero: limits by address do not apply
-	Subject string     // of its token. "": limits by subject do not apply
-	Holder  string     // whose its sessions and tickets are: a subject's, an API key's, or "" of all that have neither
+	Subject string     // of its token; "" if it has none
+	APIKey  string     // the name of the one that it shows; "" for none
+	Trusted bool       // it works for many, with an API key, or nobody is checked: limits by subject do not apply
 	Known   bool       // it has shown who it is. Only bodies ask
 }
+
+// A who is somebody whom work can be counted to: a subject, an API key, or who is
+// neither, by the address. Zero: there is no telling.
+type who struct {
+	subject, apiKey string
+	ip              netip.Addr
+}
+
+func (c Client) who() who {
+	if c.Subject != "" || c.APIKey != "" {
+		return c.holder()
+	}
+	return who{ip: c.IP}
+}
+
+// holder is whose the client's sessions are; zero of all that are nobody in particular.
+func (c Client) holder() who { return who{subject: c.Subject, apiKey: c.APIKey} }
 
 // New makes a door with these limits. It calls refused with the name of the
 // limit for each refusal, and relieve, at most once a second, when too much

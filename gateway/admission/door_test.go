@@ -11,8 +11,8 @@ import (
 )
 
 var (
-	someone = Client{IP: netip.MustParseAddr("192.0.2.7"), Subject: "ann", Holder: "ann"}
-	another = Client{IP: netip.MustParseAddr("198.51.100.1"), Subject: "bob", Holder: "bob"}
+	someone = Client{IP: netip.MustParseAddr("192.0.2.7"), Subject: "ann"}
+	another = Client{IP: netip.MustParseAddr("198.51.100.1"), Subject: "bob"}
 	local   = Client{} // of no address, and nobody
 )
 

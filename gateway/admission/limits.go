@@ -28,11 +28,11 @@ type Limits struct {
 	AttachesPerIP      int // of one address: 500
 	Commands           int // a second, of one session; a poll that goes on is one: 1,000
 	CommandsPerIP      int // of one address; what an origin publishes counts as well: 20,000
-	Tickets            int // a second, of one subject or API key: 20
+	Tickets            int // a second, of one subject or API key, or else address; one with more than 512 bytes of rights counts as several: 20
 	Publishes          int // messages a second to one channel: 10,000
 	PublishBytes       int // their bytes: 64 MiB
 	GuessesPerIP       int // tokens, keys and tickets that are no good, a second, of one address: 100
-	PublishesPerSub    int // messages a second of one subject, which API keys and anonymous clients are not: 1,000
+	PublishesPerSub    int // messages a second of one subject, or of one address of clients without; API keys have no such limit: 1,000
 	PublishBytesPerSub int // their bytes: 8 MiB
 	CatchUpsPerClient  int // reads of the stored log at a time for one subject or API key, or else address, of readers and of pages each: 2
 	ReadsPerIP         int // pages of history that are read at a time for one address: 64

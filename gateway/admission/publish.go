@@ -9,11 +9,11 @@ import (
 // publishes are how much may be published: messages, and their bytes.
 type publishes struct {
 	toChannel, bytesToChannel *buckets[string]
-	bySubject, bytesBySubject *buckets[string]
+	bySubject, bytesBySubject *buckets[who]
 }
 
 func newPublishes() publishes {
-	return publishes{newBuckets[string](), newBuckets[string](), newBuckets[string](), newBuckets[string]()}
+	return publishes{newBuckets[string](), newBuckets[string](), newBuckets[who](), newBuckets[who]()}
 }
 
 func (p *publishes) setLimits(l *Limits) {
@@ -26,11 +26,11 @@ func (p *publishes) setLimits(l *Limits) {
 // Publish takes n messages of c to a channel, of so many bytes in all.
 func (d *Door) Publish(c Client, channel string, n, bytes int) error {
 	now := time.Now()
-	if c.Subject != "" {
-		if wait := d.publishes.bySubject.take(c.Subject, n, now); wait > 0 {
+	if of := c.who(); !c.Trusted && of != (who{}) {
+		if wait := d.publishes.bySubject.take(of, n, now); wait > 0 {
 			return d.refuse("publishes_per_sub", protocol.RateLimited, wait, "you publish more than %d messages a second: wait", d.Limits().PublishesPerSub)
 		}
-		if wait := d.publishes.bytesBySubject.take(c.Subject, bytes, now); wait > 0 {
+		if wait := d.publishes.bytesBySubject.take(of, bytes, now); wait > 0 {
 			return d.refuse("publish_bytes_per_sub", protocol.RateLimited, wait, "you publish more than %d bytes a second: wait", d.Limits().PublishBytesPerSub)
 		}
 	}

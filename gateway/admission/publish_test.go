@@ -2,6 +2,7 @@ package admission
 
 import (
 	"testing"
+	"testing/synctest"
 
 	"github.com/fairlead/fairlead/protocol"
 )
@@ -12,4 +13,24 @@ func TestAFanoutIsCountedAsOftenAsItIsStored(t *testing.T) {
 	w.wantRefused(t, w.Fanout(101, 10), protocol.TooLarge, "fanout")
 	w.wantRefused(t, w.Fanout(1<<62, 1<<20), protocol.TooLarge, "fanout")
 	want(t, doorWith(Limits{Fanout: -1}).Fanout(1<<62, 1<<20))
+}
+
+// Who has no sub would else have no such limit, and wash out what others have stored.
+func TestPublishesOfNobodyCountToTheAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for limit, l := range map[string]Limits{"publishes_per_sub": {PublishesPerSub: 1}, "publish_bytes_per_sub": {PublishBytesPerSub: 9}} {
+			w := doorWith(l)
+			for _, c := range []Client{{IP: someone.IP}, {IP: another.IP}, {Subject: "ann", IP: someone.IP}, {Subject: "ann's brother", IP: someone.IP}} {
+				for range BurstSeconds {
+					want(t, w.Publish(c, "a", 1, 9))
+				}
+				w.wantRefused(t, w.Publish(c, "a", 1, 9), protocol.RateLimited, limit)
+			}
+			for range 2 * BurstSeconds {
+				want(t, w.Publish(Client{IP: someone.IP, APIKey: "k", Trusted: true}, "a", 1, 9))
+				want(t, w.Publish(Client{IP: someone.IP, Trusted: true}, "a", 1, 9))
+				want(t, w.Publish(local, "a", 1, 9))
+			}
+		}
+	})
 }

@@ -13,12 +13,15 @@ type rates struct {
 	attachesByIP *buckets[netip.Addr]
 	commands     *buckets[holderSession]
 	commandsByIP *buckets[netip.Addr]
-	tickets      *buckets[string] // by holder
+	tickets      *buckets[who]
 	guesses      *buckets[netip.Addr]
 }
 
 // holderSession is a session of one holder: another's of the same name is another.
-type holderSession struct{ holder, session string }
+type holderSession struct {
+	holder  who
+	session string
+}
 
 func newRates() rates {
 	return rates{
@@ -26,7 +29,7 @@ func newRates() rates {
 		attachesByIP: newBuckets[netip.Addr](),
 		commands:     newBuckets[holderSession](),
 		commandsByIP: newBuckets[netip.Addr](),
-		tickets:      newBuckets[string](),
+		tickets:      newBuckets[who](),
 		guesses:      newBuckets[netip.Addr](),
 	}
 }
@@ -78,7 +81,7 @@ func (d *Door) ofSession(c Client, session string, now time.Time) error {
 	if session == "" {
 		return nil
 	}
-	if wait := d.rates.commands.take(holderSession{c.Holder, session}, 1, now); wait > 0 {
+	if wait := d.rates.commands.take(holderSession{c.holder(), session}, 1, now); wait > 0 {
 		return d.refuse("commands", protocol.RateLimited, wait, "the session sends more than %d commands a second: wait", d.Limits().Commands)
 	}
 	return nil
@@ -94,9 +97,12 @@ func (d *Door) ofAddress(c Client, n int, now time.Time) error {
 	return nil
 }
 
-// Ticket takes one ticket of c.
-func (d *Door) Ticket(c Client) error {
-	if wait := d.rates.tickets.take(c.Holder, 1, time.Now()); wait > 0 {
+// ticketBytes is how many bytes of rights make a ticket count as one more.
+const ticketBytes = 512
+
+// Ticket takes one ticket of c, which has to be kept with so many bytes of rights.
+func (d *Door) Ticket(c Client, bytes int) error {
+	if wait := d.rates.tickets.take(c.who(), 1+bytes/ticketBytes, time.Now()); wait > 0 {
 		return d.refuse("tickets", protocol.RateLimited, wait, "you ask for more than %d tickets a second: wait", d.Limits().Tickets)
 	}
 	return nil

@@ -21,7 +21,7 @@ func TestEachRateRefusesAndSaysWhenToComeBack(t *testing.T) {
 		"attaches_per_ip":       {Limits{AttachesPerIP: 1}, (*Door).Approach, protocol.RateLimited, false, false},
 		"commands":              {Limits{Commands: 1}, func(d *Door, c Client) error { return d.Command(c, "s") }, protocol.RateLimited, false, true},
 		"commands_per_ip":       {Limits{CommandsPerIP: 1}, func(d *Door, c Client) error { return d.Command(c, "") }, protocol.RateLimited, false, false},
-		"tickets":               {Limits{Tickets: 1}, (*Door).Ticket, protocol.RateLimited, false, true},
+		"tickets":               {Limits{Tickets: 1}, func(d *Door, c Client) error { return d.Ticket(c, ticketBytes-1) }, protocol.RateLimited, false, true},
 		"publishes":             {Limits{Publishes: 1}, func(d *Door, c Client) error { return d.Publish(c, "a", 1, 9) }, protocol.RateLimited, true, true},
 		"publish_bytes":         {Limits{PublishBytes: 9}, func(d *Door, c Client) error { return d.Publish(c, "a", 1, 9) }, protocol.RateLimited, true, true},
 		"publishes_per_sub":     {Limits{PublishesPerSub: 1}, func(d *Door, c Client) error { return d.Publish(c, "a", 1, 9) }, protocol.RateLimited, false, false},
@@ -73,5 +73,47 @@ func TestCommandsCountToASessionOfItsHolder(t *testing.T) {
 			want(t, w.Command(someone, ""))
 		}
 		want(t, w.Request(someone, 1))
+	})
+}
+
+// Who has a sub, who has an API key of that name, and who has neither are three.
+func TestNamesOfDifferentKindsAreDifferentHolders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for limit, take := range map[string]func(d *Door, c Client) error{
+			"tickets":  func(d *Door, c Client) error { return d.Ticket(c, 0) },
+			"commands": func(d *Door, c Client) error { return d.Command(c, "s") },
+		} {
+			w := doorWith(Limits{Commands: 1, Tickets: 1})
+			for _, c := range []Client{{Subject: "ann"}, {APIKey: "ann"}, {}} {
+				for range BurstSeconds {
+					want(t, take(w.Door, c))
+				}
+				w.wantRefused(t, take(w.Door, c), protocol.RateLimited, limit)
+			}
+		}
+	})
+}
+
+func TestATicketOfManyRightsCountsAsMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := doorWith(Limits{Tickets: 10})
+		want(t, w.Ticket(someone, 9*ticketBytes))
+		want(t, w.Ticket(someone, 9*ticketBytes))
+		w.wantRefused(t, w.Ticket(someone, 0), protocol.RateLimited, "tickets")
+		want(t, w.Ticket(another, 1000*ticketBytes))
+		w.wantRefused(t, w.Ticket(another, 0), protocol.RateLimited, "tickets")
+	})
+}
+
+// Who has no sub has an address instead, as far as there is one.
+func TestTicketsOfNobodyCountToTheAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := doorWith(Limits{Tickets: 1})
+		for _, c := range []Client{{IP: someone.IP}, {IP: another.IP}} {
+			for range BurstSeconds {
+				want(t, w.Ticket(c, 0))
+			}
+			w.wantRefused(t, w.Ticket(c, 0), protocol.RateLimited, "tickets")
+		}
 	})
 }

@@ -26,6 +26,16 @@ func Everything() Rights {
 	return Rights{Subscribe: all, Publish: all, Presence: all}
 }
 
+// Bytes is how much text the lists hold.
+func (r Rights) Bytes() (n int) {
+	for _, list := range [][]string{r.Subscribe, r.Publish, r.Presence} {
+		for _, pattern := range list {
+			n += len(pattern)
+		}
+	}
+	return n
+}
+
 // Check reports which list is too long or holds what is no pattern, or nil.
 func (r Rights) Check() error {
 	for _, list := range []struct {

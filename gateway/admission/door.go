@@ -41,22 +41,31 @@ type Client struct {
 	Known   bool       // it has shown who it is. Only bodies ask
 }
 
-// A who is somebody whom work can be counted to: a subject, an API key, or who is
-// neither, by the address. Zero: there is no telling.
+// A holder is whose sessions are: a subject, or an API key's name after a NUL,
+// which no subject has; "" for all that are nobody in particular. It is one
+// string because each command looks it up.
+type holder string
+
+func (c Client) holder() holder {
+	if c.APIKey != "" {
+		return holder("\x00" + c.APIKey)
+	}
+	return holder(c.Subject)
+}
+
+// A who is whom work is counted to: a holder, or nobody in particular by the
+// address. Zero: there is no telling.
 type who struct {
-	subject, apiKey string
-	ip              netip.Addr
+	holder
+	ip netip.Addr
 }
 
 func (c Client) who() who {
-	if c.Subject != "" || c.APIKey != "" {
-		return c.holder()
+	if h := c.holder(); h != "" {
+		return who{holder: h}
 	}
 	return who{ip: c.IP}
 }
-
-// holder is whose the client's sessions are; zero of all that are nobody in particular.
-func (c Client) holder() who { return who{subject: c.Subject, apiKey: c.APIKey} }
 
 // New makes a door with these limits. It calls refused with the name of the
 // limit for each refusal, and relieve, at most once a second, when too much

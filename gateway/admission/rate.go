@@ -19,7 +19,7 @@ type rates struct {
 
 // holderSession is a session of one holder: another's of the same name is another.
 type holderSession struct {
-	holder  who
+	holder
 	session string
 }
 

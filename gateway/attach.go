@@ -116,7 +116,7 @@ func (g *Gateway) helloOf(w http.ResponseWriter, r *http.Request) (*protocol.Hel
 		if err != nil {
 			return nil, err
 		}
-		return protocol.ParseHello(body)
+		return protocol.ParseHello(body, g.limits().Channels)
 	}
 	q, err := queryOf(r)
 	if err != nil {

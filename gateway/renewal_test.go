@@ -344,7 +344,7 @@ func TestASubscribeThatARefreshOvertakesIsEnded(t *testing.T) {
 		o, minter, admin := guard(t, Options{}, nil)
 		w := &guarded{newWorld(t, o, broker.Options{TailBytes: 1}), minter, admin}
 		w.publish("news.1", 1, 2, 3)
-		hello, err := protocol.ParseHello([]byte(`{"channels":{"chat.1":{}}}`))
+		hello, err := protocol.ParseHello([]byte(`{"channels":{"chat.1":{}}}`), 10)
 		if err != nil {
 			t.Fatal(err)
 		}

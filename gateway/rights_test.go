@@ -131,7 +131,7 @@ func TestAnAttachmentBeginsWhileMuchWaitsToBeWritten(t *testing.T) {
 		w := newWorld(t, withAnonymous(t, &chat), broker.Options{})
 		w.g.door.Hold(w.g.limits().Pending + 1)
 		defer w.g.door.LetGo(w.g.limits().Pending + 1)
-		hello, err := protocol.ParseHello([]byte(`{"channels":{"chat.1":{},"news.1":{},"news.2":{}}}`))
+		hello, err := protocol.ParseHello([]byte(`{"channels":{"chat.1":{},"news.1":{},"news.2":{}}}`), 10)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -161,7 +161,7 @@ func (c *webSocket) readHello() (*protocol.Hello, error) {
 	}
 	c.by.Store(nil)
 	c.allow(0)
-	return protocol.ParseHello(m)
+	return protocol.ParseHello(m, c.g.limits().Channels)
 }
 
 // readCommands carries out commands, in order, until the connection ends or the attachment does.

@@ -37,7 +37,7 @@ func (h *Hello) Check(maxChannels int) error {
 		return err
 	}
 	if len(h.Channels) > maxChannels {
-		return Errorf(BadRequest, "%d channels are too many: at most %d in one attachment; use a pattern, such as chat.*", len(h.Channels), maxChannels)
+		return Errorf(BadRequest, "there are too many channels: at most %d in one attachment; use a pattern, such as chat.*", maxChannels)
 	}
 	if h.Beat < 0 {
 		return Errorf(BadRequest, "beat is %d: give milliseconds", h.Beat)
@@ -56,18 +56,23 @@ func (h *Hello) Check(maxChannels int) error {
 	return nil
 }
 
-// ParseHello parses a hello frame, or the body of a POST to attach, where op may be left out.
-func ParseHello(b []byte) (*Hello, error) {
+// ParseHello parses a hello frame, or the body of a POST to attach, where op may
+// be left out. Of its channels it reads maxChannels and one more at most, so that
+// Check with as many finds that they are too many.
+func ParseHello(b []byte, maxChannels int) (*Hello, error) {
 	var frame struct {
-		Op string `json:"op"`
+		Op       string         `json:"op"`
+		Channels members[Start] `json:"channels"` // in place of the hello's
 		Hello
 	}
+	frame.Channels.most = maxChannels
 	if err := parse(b, &frame); err != nil {
 		return nil, err
 	}
 	if frame.Op != OpHello && frame.Op != "" {
 		return nil, Errorf(BadRequest, "the first frame is %q: it must be hello", printable(frame.Op))
 	}
+	frame.Hello.Channels = frame.Channels.of // as many, or one more
 	return &frame.Hello, nil
 }
 
@@ -205,10 +210,16 @@ type Commands struct {
 
 // ParseCommands parses the body of POST /v1/commands. Each command is still to be parsed.
 func ParseCommands(b []byte) (*Commands, error) {
-	c := new(Commands)
-	if err := parse(b, c); err != nil {
+	var body struct {
+		List elements[json.RawMessage] `json:"commands"` // in place of the following's
+		Commands
+	}
+	body.List.most = MaxCommands
+	if err := parse(b, &body); err != nil {
 		return nil, err
 	}
+	c := &body.Commands
+	c.Commands = body.List.of
 	if err := CheckSession(c.Session); err != nil {
 		return nil, err
 	}
@@ -216,7 +227,7 @@ func ParseCommands(b []byte) (*Commands, error) {
 		return nil, Errorf(BadRequest, "attachment is not one: give what the welcome said")
 	}
 	if len(c.Commands) > MaxCommands {
-		return nil, Errorf(BadRequest, "%d commands are too many: at most %d in one request", len(c.Commands), MaxCommands)
+		return nil, Errorf(BadRequest, "there are too many commands: at most %d in one request", MaxCommands)
 	}
 	return c, nil
 }
@@ -242,14 +253,14 @@ func ParsePublication(b []byte) (*Publication, error) {
 
 // ParsePublications parses a batch of messages to publish.
 func ParsePublications(b []byte) ([]*Publication, error) {
-	var batch []*Publication
-	if err := parse(b, &batch); err != nil {
+	list := elements[*Publication]{most: MaxBatch}
+	if err := parse(b, &list); err != nil {
 		return nil, err
 	}
-	if len(batch) == 0 || len(batch) > MaxBatch {
-		return nil, Errorf(BadRequest, "a batch of %d messages: it may hold 1 to %d", len(batch), MaxBatch)
+	if len(list.of) == 0 || len(list.of) > MaxBatch {
+		return nil, Errorf(BadRequest, "a batch of no messages, or of too many: it may hold 1 to %d", MaxBatch)
 	}
-	for i, p := range batch {
+	for i, p := range list.of {
 		if p == nil {
 			return nil, Errorf(BadRequest, `message %d of the batch is null: write {"data":…}`, i)
 		}
@@ -258,7 +269,7 @@ func ParsePublications(b []byte) ([]*Publication, error) {
 			return nil, Errorf(e.Code, "message %d of the batch: %s", i, e.Message)
 		}
 	}
-	return batch, nil
+	return list.of, nil
 }
 
 // Fanout is the body of POST /v1/publish.
@@ -269,12 +280,18 @@ type Fanout struct {
 
 // ParseFanout parses the body of POST /v1/publish.
 func ParseFanout(b []byte) (*Fanout, error) {
-	f := new(Fanout)
-	if err := parse(b, f); err != nil {
+	var body struct {
+		List elements[string] `json:"channels"` // in place of the following's
+		Fanout
+	}
+	body.List.most = MaxBatch
+	if err := parse(b, &body); err != nil {
 		return nil, err
 	}
+	f := &body.Fanout
+	f.Channels = body.List.of
 	if len(f.Channels) == 0 || len(f.Channels) > MaxBatch {
-		return nil, Errorf(BadRequest, "%d channels: there may be 1 to %d", len(f.Channels), MaxBatch)
+		return nil, Errorf(BadRequest, "no channels, or too many: there may be 1 to %d", MaxBatch)
 	}
 	for _, channel := range f.Channels {
 		if err := CheckChannel(channel); err != nil {
@@ -297,12 +314,15 @@ func parse(b []byte, into any) error {
 		return e // from an UnmarshalText of ours
 	}
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return Errorf(BadRequest, "the JSON holds a %s where %q needs another type", e.Value, e.Field)
+		return Errorf(BadRequest, "the JSON holds a %s where %q needs another type", printable(e.Value), printable(e.Field))
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) || len(bytes.TrimSpace(b)) == 0 {
 		return Errorf(BadRequest, "the JSON is empty or ends too early")
 	}
-	return Errorf(BadRequest, "the JSON is malformed: %s", err.Error())
+	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return Errorf(BadRequest, "the JSON is malformed: %s", e.Error())
+	}
+	return Errorf(BadRequest, "the JSON is malformed").Because(err)
 }
 
 // A Revoke is the body of POST /v1/revoke.

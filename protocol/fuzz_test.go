@@ -53,7 +53,7 @@ func FuzzCommand(f *testing.F) {
 			t.Errorf("%q: %v", b, err)
 		}
 		checkWire(t, (&Reply{To: c.CID, Err: ErrorFrom(errOr(err))}).Wire())
-		_, _ = ParseHello(b)
+		_, _ = ParseHello(b, 1000)
 		_, _ = ParseCommands(b)
 		_, _ = ParsePublications(b)
 		_, _ = ParseFanout(b)

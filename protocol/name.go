@@ -107,11 +107,14 @@ func CheckKey(s string) error {
 	return nil
 }
 
+// maxQuoted is how many bytes of what a client sent an error message repeats.
+const maxQuoted = 40
+
 // printable cuts what a client sent down to what an error message may repeat.
 func printable(s string) string {
-	s = strings.ToValidUTF8(s, "\uFFFD")
-	if len(s) > 64 {
-		return strings.ToValidUTF8(s[:64], "") + "…"
+	s = strings.ToValidUTF8(s[:min(len(s), 2*maxQuoted)], "\uFFFD")
+	if len(s) > maxQuoted {
+		return strings.ToValidUTF8(s[:maxQuoted], "") + "…"
 	}
 	return s
 }

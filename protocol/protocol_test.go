@@ -33,7 +33,7 @@ func TestHelloRefusesWhatTheServerWouldNotServe(t *testing.T) {
 		"not UTF-8":       "{\"session\":\"\xff\"}",
 		"a bad cursor":    `{"channels":{"a":{"after":"later"}}}`,
 	} {
-		h, err := ParseHello([]byte(frame))
+		h, err := ParseHello([]byte(frame), 1000)
 		if err == nil {
 			err = h.Check(1000)
 		}
@@ -41,7 +41,7 @@ func TestHelloRefusesWhatTheServerWouldNotServe(t *testing.T) {
 			t.Errorf("%s: got %v, want bad_request", name, err)
 		}
 	}
-	h, err := ParseHello([]byte(`{"op":"hello","session":"s-1","channels":{"a":{"after":"0"},"b.*":{"last":3},"c":{}},"wait":0}`))
+	h, err := ParseHello([]byte(`{"op":"hello","session":"s-1","channels":{"a":{"after":"0"},"b.*":{"last":3},"c":{}},"wait":0}`), 3)
 	if err != nil || h.Check(3) != nil || *h.Wait != 0 || len(*h.Channels["a"].After) != 0 || h.Channels["b.*"].Last != 3 || h.Channels["c"].After != nil {
 		t.Errorf("a good hello: got %+v, %v", h, err)
 	}

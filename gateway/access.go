@@ -24,15 +24,16 @@ type credential struct {
 	ticket bool // it is one, and no token
 }
 
-// credentialOf is what a request shows (PROTOCOL.md 2.5).
+// credentialOf is what a request shows (PROTOCOL.md 2.5). A ticket comes first:
+// whatever else is there, it must be used up, because others may see it.
 func credentialOf(r *http.Request) credential {
+	if ticket := r.URL.Query().Get("ticket"); ticket != "" && r.Method == http.MethodGet && r.URL.Path == attachPath {
+		return credential{text: ticket, ticket: true}
+	}
 	for _, line := range r.Header.Values("Authorization") { // a proxy may have one of its own
 		if scheme, token, _ := strings.Cut(line, " "); strings.EqualFold(scheme, "Bearer") {
 			return credential{text: strings.TrimSpace(token)}
 		}
-	}
-	if ticket := r.URL.Query().Get("ticket"); ticket != "" && r.Method == http.MethodGet && r.URL.Path == attachPath {
-		return credential{text: ticket, ticket: true}
 	}
 	if cookie, err := r.Cookie(cookieName); err == nil { // guardPages has left it there
 		return credential{text: cookie.Value}
@@ -40,9 +41,9 @@ func credentialOf(r *http.Request) credential {
 	return credential{}
 }
 
-// or is the token that a frame or a body holds, if it holds one, and else c.
+// or is the token that a frame or a body holds, if it holds one and c is no ticket, and else c.
 func (c credential) or(token string) credential {
-	if token != "" {
+	if token != "" && !c.ticket {
 		return credential{text: token}
 	}
 	return c
@@ -65,7 +66,7 @@ func (g *Gateway) refuseURLTokens(next http.Handler) http.Handler {
 				what = "a ticket, other than as ticket= to attach with,"
 			case what == "ticket" && slices.ContainsFunc(values, isNoTicket):
 				what = "what is no ticket"
-			case slices.ContainsFunc(values, isSecret):
+			case isSecret(name) || slices.ContainsFunc(values, isSecret):
 				what = "a token or API key"
 			case !slices.Contains(urlSecrets, what):
 				continue
@@ -77,8 +78,13 @@ func (g *Gateway) refuseURLTokens(next http.Handler) http.Handler {
 	})
 }
 
-// isSecret tells whether s looks like an API key or a JWT.
+// isSecret tells whether s looks like an API key or a JWT, as it is or as it is
+// written in a header or in JSON.
 func isSecret(s string) bool {
+	if scheme, rest, _ := strings.Cut(strings.TrimSpace(s), " "); strings.EqualFold(scheme, "Bearer") {
+		s = rest
+	}
+	s = strings.Trim(s, "\"' ")
 	return strings.HasPrefix(s, "fl_") || strings.HasPrefix(s, "eyJ") && strings.Count(s, ".") == 2
 }
 

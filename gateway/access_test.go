@@ -48,14 +48,15 @@ func TestATokenIsTakenFromTheFirstPlaceThatHasOne(t *testing.T) {
 		}{
 			{shown{hello, header, "", cookie}, 1},
 			{shown{hello, garbage, "", garbage}, 1},
-			{shown{"", header, ticket(), cookie}, 2},
-			{shown{"", header, noTicket, garbage}, 2},
+			{shown{"", header, "", garbage}, 2},
+			{shown{"", header, ticket(), cookie}, 3},
+			{shown{"", garbage, ticket(), cookie}, 3},
 			{shown{"", "", ticket(), cookie}, 3},
 			{shown{"", "", ticket(), garbage}, 3},
 			{shown{"", "", "", cookie}, 4},
 			{shown{garbage, header, "", cookie}, 0},
-			{shown{"", garbage, ticket(), cookie}, 0},
-			{shown{"", "", noTicket, cookie}, 0},
+			{shown{"", garbage, "", cookie}, 0},
+			{shown{"", header, noTicket, cookie}, 0},
 			{shown{"", "", "", garbage}, 0},
 			{shown{}, 0},
 		} {
@@ -67,11 +68,11 @@ func TestATokenIsTakenFromTheFirstPlaceThatHasOne(t *testing.T) {
 			}
 		}
 		if transport == protocol.WebSocket {
-			for what, s := range map[string]shown{"a ticket": {hello, "", ticket(), ""}, "no ticket": {hello, "", noTicket, ""}} {
-				if f := w.begin(transport, s.request(transport)); f.ExpiresIn != time.Hour.Milliseconds() {
-					t.Errorf("%s beside a hello: got %s", what, f.raw)
-				}
+			once := shown{hello, "", ticket(), ""}.request(transport)
+			if f := w.begin(transport, once); f.ExpiresIn != 3*time.Hour.Milliseconds() {
+				t.Errorf("a ticket beside a hello: got %s", f.raw)
 			}
+			w.begin(transport, once).wantCode(t, "the same ticket, beside a good hello", protocol.Unauthorized)
 		}
 	})
 }
@@ -185,7 +186,8 @@ func TestATokenInAURLIsRefusedOnEveryRoute(t *testing.T) {
 					w.wantUntold(name, a.body, token)
 				}
 			}
-			for what, query := range map[string]string{"an empty one": "token=", "without a value": "token", "behind a semicolon": "a=1;token=" + token, "cut": "token=" + token + "%zz", "in capitals by number": "%54oken=" + token, "an API key as ticket": "ticket=" + w.admin, "a second ticket": "ticket=tk_x&ticket=" + token} {
+			for what, query := range map[string]string{"an empty one": "token=", "without a value": "token", "behind a semicolon": "a=1;token=" + token, "cut": "token=" + token + "%zz", "in capitals by number": "%54oken=" + token, "an API key as ticket": "ticket=" + w.admin, "a second ticket": "ticket=tk_x&ticket=" + token,
+				"as a name": token, "as a name with a value": token + "=1", "as in a header": "x=Bearer%20" + token, "in quotes": "x=%22" + token + "%22"} {
 				for _, r := range everyRoute() {
 					r.path += "&" + query
 					a := w.call(w.as(w.admin, r))

@@ -3,6 +3,7 @@ package gateway
 import (
 	"net/http"
 	"net/netip"
+	"strings"
 
 	"github.com/go-chi/chi/v5/middleware"
 
@@ -122,14 +123,28 @@ func (p *policy) followProxies(next http.Handler) http.Handler {
 		trusted[i] = network.String()
 	}
 	walked := middleware.ClientIPFromXFF(trusted...)(next)
-	if !p.forwarded {
-		return walked
-	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		delete(r.Header, forwardedFor) // the proxies let it through, whoever wrote it
-		if nodes := forwardedNodes(r.Header.Values("Forwarded")); len(nodes) > 0 {
+		nodes := portless(r.Header[forwardedFor])
+		if p.forwarded { // then proxies let the other header through, whoever wrote it
+			nodes = forwardedNodes(r.Header.Values("Forwarded"))
+		}
+		delete(r.Header, forwardedFor)
+		if len(nodes) > 0 {
 			r.Header[forwardedFor] = nodes
 		}
 		walked.ServeHTTP(w, r)
 	})
+}
+
+// portless is X-Forwarded-For without the ports that some proxies write into it.
+func portless(lines []string) (nodes []string) {
+	for _, line := range lines {
+		for node := range strings.SplitSeq(line, ",") {
+			if node = strings.TrimSpace(node); node != "" {
+				node = nodeAddress(node)
+			}
+			nodes = append(nodes, node)
+		}
+	}
+	return nodes
 }

@@ -90,10 +90,10 @@ type limitsConfig struct {
 	GuessesPerIP       int  `key:"limits.guesses_per_ip" default:"100" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Tokens, keys and tickets that are no good, in a second, from one address."`
 	Commands           int  `key:"limits.commands" default:"1000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Commands, and polls, of one session in a second."`
 	CommandsPerIP      int  `key:"limits.commands_per_ip" default:"20000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Commands, and messages published, from one address in a second."`
-	Tickets            int  `key:"limits.tickets" default:"20" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Tickets for one token's sub, or one API key, in a second."`
+	Tickets            int  `key:"limits.tickets" default:"20" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Tickets for one token's sub or one API key, or else one address, in a second; one with many rights counts as several."`
 	Publishes          int  `key:"limits.publishes" default:"10000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Messages to one channel in a second."`
 	PublishBytes       size `key:"limits.publish_bytes" default:"64MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Bytes to one channel in a second."`
-	PublishesPerSub    int  `key:"limits.publishes_per_sub" default:"1000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Messages of one token's sub in a second."`
+	PublishesPerSub    int  `key:"limits.publishes_per_sub" default:"1000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Messages of one token's sub in a second, or of one address where there is no sub."`
 	PublishBytesPerSub size `key:"limits.publish_bytes_per_sub" default:"8MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Bytes of one token's sub in a second."`
 	CatchUpsPerClient  int  `key:"limits.catch_ups_per_client" default:"2" type:"setting" min:"0" max:"256" placeholder:"N" help:"Of the reads of catch_ups, how many at a time for one client."`
 	ReadsPerIP         int  `key:"limits.reads_per_ip" default:"64" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Pages of history read at a time for one address."`

@@ -150,27 +150,44 @@ func (g *Gateway) handleRevoke(w http.ResponseWriter, r *http.Request) error {
 	if revocation.At.After(time.Now().Add(time.Minute)) {
 		return protocol.Errorf(protocol.BadRequest, "before is in the future: what is not issued yet cannot be revoked")
 	}
-	if err := g.revoke(r.Context(), revocation, verifier.Longest()); err != nil {
+	if longest := verifier.Longest(); longest > 0 {
+		revocation.Until = revocation.At.Add(longest)
+	}
+	if !revocation.Until.IsZero() && !revocation.Until.After(time.Now()) || asked.Before != 0 && asked.Before < firstBefore {
+		return protocol.Errorf(protocol.BadRequest, "nothing that was issued before %s is accepted any more: before is in milliseconds since 1970, and may be left out for now", revocation.At.UTC().Format(time.RFC3339))
+	}
+	if err := g.revoke(r.Context(), revocation); err != nil {
 		return err
 	}
+	g.log.Info("grants are revoked", "of", kindOf(asked), "before", revocation.At, "by", from.grant.APIKey)
 	return g.marshalJSON(w, http.StatusOK, struct {
 		Before int64 `json:"before"`
 	}{revocation.At.UnixMilli()})
 }
 
-// revoke puts a revocation in force here, and stores it for the other nodes.
-// Tokens live that long at most; 0: for ever.
-func (g *Gateway) revoke(ctx context.Context, r auth.Revocation, longest time.Duration) error {
-	if longest > 0 {
-		r.Until = r.At.Add(longest)
+// firstBefore is in 1973. What is less was meant as seconds.
+const firstBefore = 1e11
+
+// kindOf is what a revocation is of, for the log.
+func kindOf(r *protocol.Revoke) string {
+	switch {
+	case r.Subject != "":
+		return "sub"
+	case r.TokenID != "":
+		return "jti"
+	case r.Session != "":
+		return "session"
+	default:
+		return "all"
 	}
+}
+
+// revoke puts a revocation in force here, and stores it for the other nodes.
+func (g *Gateway) revoke(ctx context.Context, r auth.Revocation) error {
 	if err := g.access.revoked.Add(r); err != nil {
 		return err
 	}
 	g.enforce(r)
-	if !r.Until.IsZero() && !r.Until.After(time.Now()) {
-		return nil // nothing that is as old can be accepted any more
-	}
 	record, err := json.Marshal(r)
 	if err != nil {
 		return err

@@ -167,6 +167,7 @@ func TestARevocationSaysOneThingAndIsNotOfTheFuture(t *testing.T) {
 		for _, body := range []string{
 			``, `{}`, `[]`, `{"sub":""}`, `{"sub":"a","jti":"b"}`, `{"sub":"a","session":"b"}`, `{"jti":"a","session":"b"}`, `{"sub":1}`, `{"sub":"a\n"}`, `{"sub":" a"}`, `{"jti":"` + strings.Repeat("x", 257) + `"}`, `{"session":"a b"}`,
 			fmt.Sprintf(`{"sub":"ann","before":%d}`, future), `{"sub":"ann","before":-1}`, `{"sub":"ann","before":9007199254740991}`, `{"sub":"ann","before":"now"}`,
+			fmt.Sprintf(`{"sub":"ann","before":%d}`, time.Now().Unix()), fmt.Sprintf(`{"sub":"ann","before":%d}`, time.Now().Add(-w.g.policy.Load().auth.Longest()).UnixMilli()),
 		} {
 			w.call(w.as(w.admin, request{method: "POST", path: "/v1/revoke", body: body})).wantProblem(t, body, protocol.BadRequest)
 		}
@@ -191,10 +192,6 @@ func TestARevocationIsKeptAsLongAsItMatters(t *testing.T) {
 			return n
 		}
 		longest := time.Hour + 2*time.Minute
-		w.revoke(fmt.Sprintf(`"sub":"old","before":%d`, time.Now().Add(-longest).UnixMilli()))
-		if n := kept(); n != 0 {
-			t.Errorf("%d records of what cannot matter", n)
-		}
 		w.revoke(`"sub":"ann"`)
 		w.revoke(`"session":"s"`)
 		time.Sleep(longest - 5*time.Second)

@@ -97,7 +97,8 @@ type limitsConfig struct {
 	PublishBytesPerSub size `key:"limits.publish_bytes_per_sub" default:"8MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Bytes of one token's sub in a second."`
 	CatchUpsPerClient  int  `key:"limits.catch_ups_per_client" default:"2" type:"setting" min:"0" max:"256" placeholder:"N" help:"Of the reads of catch_ups, how many at a time for one client."`
 	ReadsPerIP         int  `key:"limits.reads_per_ip" default:"64" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Pages of history read at a time for one address."`
-	Bodies             size `key:"limits.bodies" default:"256MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Memory for the bodies of requests that are being read, of all clients; one address may have a quarter."`
+	Bodies             size `key:"limits.bodies" default:"256MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Memory for the bodies and messages that are still coming, of all clients; one address may have a quarter, and those together half of whom it is not known who they are."`
+	UploadsPerClient   int  `key:"limits.uploads_per_client" default:"100" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Streams of messages that one token's sub sends at a time, or one address of who has none. API keys may send any number."`
 	Pending            size `key:"limits.pending" default:"256MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Memory for what waits to be sent, for all clients. When it is used up nobody new is served, and clients that take nothing for 5s are cut off."`
 }
 

@@ -96,6 +96,7 @@ func (l *limitsConfig) gateway() gateway.Limits {
 		GuessesPerIP:       orNone(l.GuessesPerIP),
 		Tickets:            orNone(l.Tickets),
 		Bodies:             orNone(int(l.Bodies)),
+		UploadsPerClient:   orNone(l.UploadsPerClient),
 		Commands:           orNone(l.Commands),
 		CommandsPerIP:      orNone(l.CommandsPerIP),
 		Publishes:          orNone(l.Publishes),

@@ -18,7 +18,7 @@ func TestBodiesAreCountedUntilTheyAreLeft(t *testing.T) {
 	second := body(someone, 1)
 	_, err := io.ReadAll(second)
 	w.wantRefused(t, err, protocol.RateLimited, "bodies")
-	large := body(local, 750)
+	large := body(Client{Known: true}, 750)
 	_, err = io.ReadAll(large)
 	want(t, err)
 	none := body(another, 1)
@@ -32,5 +32,53 @@ func TestBodiesAreCountedUntilTheyAreLeft(t *testing.T) {
 		t.Errorf("%d bytes are taken, want those of the last", n)
 	}
 	large.Leave()
+	w.wantNothingTaken(t)
+}
+
+func TestWhatIsHeldOfMessagesIsCounted(t *testing.T) {
+	w := doorWith(Limits{Bodies: 400 << 10})
+	b := w.Body(someone, nil)
+	for held, counted := range map[int]int{spareBytes: 0, spareBytes + 1: spareBytes + 1, 90 << 10: 90 << 10, 20 << 10: 20 << 10, 100 << 10: 100 << 10, 0: 0} {
+		want(t, b.Hold(held))
+		if n := w.Taken().Bodies; n != counted {
+			t.Errorf("%d bytes are held, and %d are counted, want %d", held, n, counted)
+		}
+	}
+	want(t, b.Hold(60<<10))
+	w.wantRefused(t, b.Hold(101<<10), protocol.RateLimited, "bodies")
+	if n := w.Taken().Bodies; n != 60<<10 {
+		t.Errorf("%d bytes are counted after a refusal", n)
+	}
+	b.Leave()
+	w.wantNothingTaken(t)
+}
+
+// Those who do not say who they are leave half of the room, from however many addresses they come.
+func TestStrangersHaveHalfOfTheBodies(t *testing.T) {
+	w := doorWith(Limits{Bodies: 400 << 10})
+	stranger := w.Body(local, nil)
+	want(t, stranger.Hold(200<<10))
+	for _, c := range []Client{local, someone} {
+		w.wantRefused(t, w.Body(c, nil).Hold(5<<10), protocol.Unavailable, "bodies")
+	}
+	known := someone
+	known.Known = true
+	b := w.Body(known, nil)
+	want(t, b.Hold(100<<10))
+	w.wantRefused(t, b.Hold(101<<10), protocol.RateLimited, "bodies")
+	stranger.Leave()
+	b.Leave()
+	known.IP = local.IP
+	b = w.Body(known, nil)
+	want(t, b.Hold(400<<10)) // all of it, if nobody else sends
+	b.Leave()
+	w.wantNothingTaken(t)
+}
+
+func TestBodiesWithoutALimit(t *testing.T) {
+	w := doorWith(Limits{Bodies: -1})
+	b := w.Body(someone, nil)
+	want(t, b.Hold(1<<40))
+	b.Leave()
 	w.wantNothingTaken(t)
 }

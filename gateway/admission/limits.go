@@ -36,8 +36,9 @@ type Limits struct {
 	PublishBytesPerSub int // their bytes: 8 MiB
 	CatchUpsPerClient  int // reads of the stored log at a time for one subject or API key, or else address, of readers and of pages each: 2
 	ReadsPerIP         int // pages of history that are read at a time for one address: 64
-	Bodies             int // bytes of request bodies that are being read as a whole, of all clients; one address may have a quarter: 256 MiB
-	Pending            int // bytes that wait to be written, of all clients: 256 MiB
+	Bodies             int // bytes of bodies and messages that are still coming, of all clients; one address may have a quarter, and those together half of whom it is not known who they are: 256 MiB
+	UploadsPerClient   int // streams of messages that one subject sends at a time, or else one address; API keys have no such limit: 100
+	Pending            int // bytes that wait to be written, of all clients; one subject may have an eighth, or else one address, and an API key a half: 256 MiB
 }
 
 // WithDefaults are the limits that l stands for.
@@ -66,6 +67,7 @@ func (l Limits) WithDefaults() Limits {
 	l.CatchUpsPerClient = cmp.Or(l.CatchUpsPerClient, 2)
 	l.ReadsPerIP = cmp.Or(l.ReadsPerIP, 64)
 	l.Bodies = cmp.Or(l.Bodies, 256<<20)
+	l.UploadsPerClient = cmp.Or(l.UploadsPerClient, 100)
 	l.Pending = cmp.Or(l.Pending, 256<<20)
 	return l
 }

@@ -223,12 +223,11 @@ func (g *Gateway) admitFanout(from client, batch []broker.Publication) error {
 	if err := g.door.Request(from.counted(), len(batch)-1); err != nil {
 		return err
 	}
+	channels := make([]string, len(batch))
 	for i := range batch {
-		if err := g.door.Publish(from.counted(), batch[i].Channel, 1, bytes); err != nil {
-			return err
-		}
+		channels[i] = batch[i].Channel
 	}
-	return nil
+	return g.door.PublishToEach(from.counted(), channels, bytes)
 }
 
 func (g *Gateway) publishBatch(w http.ResponseWriter, ctx context.Context, from client, batch []broker.Publication) error {

@@ -3,6 +3,7 @@ package admission
 import (
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/fairlead/fairlead/protocol"
 )
@@ -32,5 +33,25 @@ func TestPublishesOfNobodyCountToTheAddress(t *testing.T) {
 				want(t, w.Publish(local, "a", 1, 9))
 			}
 		}
+	})
+}
+
+// A fan-out is one thing: it is taken as a whole, also if a bucket never holds so much, or refused and costs nothing.
+func TestAFanoutIsTakenAsAWhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := doorWith(Limits{PublishesPerSub: 4, PublishBytesPerSub: 100, Publishes: 1})
+		all := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i"}
+		want(t, w.PublishToEach(someone, all, 50))
+		w.wantRefused(t, w.PublishToEach(someone, all[:1], 1), protocol.RateLimited, "publishes_per_sub")
+		w.SetLimits(Limits{PublishesPerSub: 400, PublishBytesPerSub: 100, Publishes: 1})
+		w.wantRefused(t, w.PublishToEach(someone, all[:1], 1), protocol.RateLimited, "publish_bytes_per_sub")
+		want(t, w.PublishToEach(another, all, 50))
+		time.Sleep(BurstSeconds * time.Second)
+		want(t, w.Publish(local, "i", 2, 2)) // has had all that it may
+		for range 10 {
+			w.wantRefused(t, w.PublishToEach(someone, all, 1), protocol.RateLimited, "publishes")
+		}
+		want(t, w.Publish(local, "a", 2, 2)) // of what was refused nothing counts
+		want(t, w.PublishToEach(someone, all[1:8], 50/7))
 	})
 }

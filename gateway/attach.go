@@ -85,6 +85,9 @@ func (g *Gateway) recognizeHello(ctx context.Context, at arrival, t protocol.Tra
 	}
 	hello.Token = "" // not to be kept
 	from := at.from.with(grant)
+	if err := g.door.RoomFor(from.counted()); err != nil {
+		return at.from, err
+	}
 	if goesOn(t, hello) {
 		err = g.door.Resume(from.counted(), hello.Session)
 	} else {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/gateway/admission"
 	"github.com/fairlead/fairlead/gateway/auth"
 	"github.com/fairlead/fairlead/protocol"
 )
@@ -39,6 +40,7 @@ type attachment struct {
 	id      string
 	session string
 	reader  *broker.Reader
+	share   *admission.Share           // of what waits to be written
 	grant   atomic.Pointer[auth.Grant] // what it may do now
 	beat    time.Duration
 	since   time.Time
@@ -115,6 +117,7 @@ func (g *Gateway) attach(ctx context.Context, m *medium, hello *protocol.Hello, 
 		beat:    g.beat(hello.Beat),
 		since:   time.Now(),
 		wakes:   make(chan struct{}, 1),
+		share:   g.door.Share(from.counted()),
 	}
 	a.room.L = &a.mu
 	a.grant.Store(from.grant)
@@ -123,13 +126,13 @@ func (g *Gateway) attach(ctx context.Context, m *medium, hello *protocol.Hello, 
 	a.reader.SetClient(g.reads(from))
 	welcome, refused, err := g.subscribeAll(ctx, a.reader, hello, from.grant)
 	if err != nil {
-		a.reader.Close()
+		a.drop()
 		return nil, err
 	}
 	welcome.Session, welcome.Attachment, welcome.Transport = a.session, a.id, a.transport
 	welcome.Beat, welcome.Net = a.beat.Milliseconds(), g.netOf(from)
 	if err := g.register(a); err != nil {
-		a.reader.Close()
+		a.drop()
 		return nil, err
 	}
 	a.beatAt = a.since.Add(a.beat)
@@ -147,12 +150,18 @@ func (g *Gateway) attach(ctx context.Context, m *medium, hello *protocol.Hello, 
 // detach ends the attachment; its transport has stopped.
 func (a *attachment) detach() {
 	a.end(ending{})
-	a.reader.Close()
 	a.mu.Lock()
-	a.g.door.LetGo(a.bytes)
+	a.share.LetGo(a.bytes)
 	a.owed, a.bytes = nil, 0
 	a.mu.Unlock()
+	a.drop()
 	a.g.unregister(a)
+}
+
+// drop gives back what the attachment has of others.
+func (a *attachment) drop() {
+	a.reader.Close()
+	a.share.Leave()
 }
 
 // subscribeAll subscribes reader to what the hello asks for, as far as the grant
@@ -191,31 +200,23 @@ func (a *attachment) wake() {
 }
 
 // owe adds to what is sent before messages. It waits while a client that does
-// not read is owed too much, or anything while all of them together are, and
+// not read is owed too much, or anything while it is over its share, and
 // reports false if the attachment has ended.
-func (a *attachment) owe(o owed) bool {
-	if !a.addOwed(o, true) {
-		return false
-	}
-	a.g.door.Hold(o.size())
-	return true
-}
+func (a *attachment) owe(o owed) bool { return a.addOwed(o, true) }
 
 // tell is owe for the few frames that no client brings about by itself, and so
 // does not wait: for one that does not read, who tells many would let all wait.
-func (a *attachment) tell(o owed) {
-	if a.addOwed(o, false) {
-		a.g.door.Hold(o.size())
-	}
-}
+func (a *attachment) tell(o owed) { a.addOwed(o, false) }
 
 func (a *attachment) addOwed(o owed, wait bool) bool {
+	a.share.Hold(o.size()) // what waits for room is there as well
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for wait && (a.bytes >= maxOwed || a.bytes > 0 && a.g.door.Pressed()) && a.ending == nil {
+	for wait && (a.bytes >= maxOwed || a.bytes > 0 && a.share.Over()) && a.ending == nil {
 		a.room.Wait()
 	}
 	if a.ending != nil {
+		a.share.LetGo(o.size())
 		return false
 	}
 	a.owed = append(a.owed, o)
@@ -316,7 +317,7 @@ func (a *attachment) beatNow() {
 func (a *attachment) payOwed(s *scratch, now time.Time) *ending {
 	a.mu.Lock()
 	pay := a.owed
-	a.g.door.LetGo(a.bytes) // what it becomes is held by the pump
+	a.share.LetGo(a.bytes) // what it becomes is held by the pump
 	a.owed, a.bytes = nil, 0
 	if a.beatAsked {
 		a.beatAsked, a.beatAt = false, now
@@ -365,8 +366,8 @@ type sink interface {
 
 // write writes p, for which there is room to account, and can be cut off meanwhile.
 func (a *attachment) write(to sink, p []byte) error {
-	a.g.door.Hold(len(p))
-	defer a.g.door.LetGo(len(p))
+	a.share.Hold(len(p))
+	defer a.share.LetGo(len(p))
 	a.setWriter(to)
 	defer a.setWriter(nil)
 	return to.write(p)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/gateway/admission"
 	"github.com/fairlead/fairlead/gateway/auth"
 	"github.com/fairlead/fairlead/protocol"
 )
@@ -17,9 +18,10 @@ type caller struct {
 	from         client
 	relayed      bool // another node has counted the command
 	session      string
-	attachment   *attachment // the one that the command came over, or was meant for; nil if it is not here
-	attachmentID string      // what a request said
-	renewal      *auth.Grant // what the command auth is about, if another node has verified it
+	attachment   *attachment       // the one that the command came over, or was meant for; nil if it is not here
+	attachmentID string            // what a request said
+	renewal      *auth.Grant       // what the command auth is about, if another node has verified it
+	held         *admission.Answer // for the replies of a request; nil for what an attachment is owed
 }
 
 // own tells whether the command came over its attachment.
@@ -72,7 +74,7 @@ func (g *Gateway) run(ctx context.Context, from caller, c *protocol.Command, fra
 	case protocol.OpPublish:
 		return g.publish(ctx, from.from, c.Channel, &c.Publication)
 	case protocol.OpHistory:
-		return g.history(ctx, from.from, c.Channel, c.Range())
+		return g.history(ctx, from, c.Channel, c.Range())
 	case protocol.OpPing:
 		return g.ping(), nil
 	default:
@@ -181,15 +183,18 @@ func (g *Gateway) handleCommands(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	from := caller{from: who, session: request.Session, attachmentID: request.Attachment, attachment: g.attached(request.Session, request.Attachment, who.grant)}
-	replies, size := make([]rawFrame, 0, len(request.Commands)), 0
-	for _, frame := range request.Commands {
-		reply := g.executeWithin(r.Context(), from, frame, g.limits().Batch-size)
-		replies = append(replies, reply.Wire().JSON())
-		size += len(replies[len(replies)-1])
+	from.held = g.door.Answer(who.counted())
+	defer from.held.Leave()
+	body = []byte(`{"replies":[`)
+	for i, frame := range request.Commands {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(body, g.executeWithin(r.Context(), from, frame, g.limits().Batch-len(body)).Wire().JSON()...)
+		from.held.Has(len(body))
 	}
-	return g.marshalJSON(w, http.StatusOK, struct {
-		Replies []rawFrame `json:"replies"`
-	}{replies})
+	g.writeJSON(w, http.StatusOK, append(body, "]}"...), from.held)
+	return nil
 }
 
 // executeWithin is execute for one command of several, with so much room left for their replies.

@@ -75,6 +75,7 @@ type Gateway struct {
 	access  *access
 	netKey  []byte // of the hints in welcomes
 	door    *admission.Door
+	answers *answers
 
 	serial atomic.Uint64 // numbers attachments
 
@@ -95,6 +96,7 @@ func New(b *broker.Broker, o Options) (*Gateway, error) {
 		drain:       make(chan struct{}),
 		attachments: make(map[string]*attachment),
 		access:      newAccess(),
+		answers:     newAnswers(),
 	}
 	g.log = g.options.Logger
 	g.metrics = newMetrics(g)
@@ -155,14 +157,19 @@ func (g *Gateway) unregister(a *attachment) {
 	g.wg.Done()
 }
 
-// cutStuck cuts off the clients that hold what is to be written to them and
-// have taken too little of it for admission.PressedStall.
+// cutStuck cuts off the clients that hold more than their share of what is to
+// be written, or of all if that is too much, and have taken too little of it for
+// admission.PressedStall.
 func (g *Gateway) cutStuck() {
 	before := time.Now().Add(-admission.PressedStall)
+	cut := g.answers.cutStuck(before)
 	for _, a := range g.all() {
-		if a.cutIfStuck(before) {
-			g.countRefused("pending")
+		if a.share.Over() && a.cutIfStuck(before) {
+			cut++
 		}
+	}
+	for range cut {
+		g.countRefused("pending")
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/fairlead/fairlead/gateway/admission"
 	"github.com/fairlead/fairlead/gateway/auth"
 	"github.com/fairlead/fairlead/protocol"
 )
@@ -91,33 +92,43 @@ func (g *Gateway) ended(a *attachment, err error) {
 	g.log.Debug("attachment ended", "attachment", a.id, "transport", a.transport, "error", err)
 }
 
-// marshalJSON answers with v.
+// marshalJSON answers with v, which is small.
 func (g *Gateway) marshalJSON(w http.ResponseWriter, status int, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	g.writeJSON(w, status, body)
+	w.Header().Set("Content-Type", protocol.MediaJSON)
+	g.write(w, status, body)
 	return nil
 }
 
-func (g *Gateway) writeJSON(w http.ResponseWriter, status int, body []byte) {
+func (g *Gateway) writeJSON(w http.ResponseWriter, status int, body []byte, held *admission.Answer) {
 	w.Header().Set("Content-Type", protocol.MediaJSON)
-	g.write(w, status, body)
+	g.writeHeld(w, status, body, held)
 }
 
+// write answers with a small body.
 func (g *Gateway) write(w http.ResponseWriter, status int, body []byte) {
-	// Its time begins now: a poll, or a place in a queue, may have taken long.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(g.door.Stall()))
-	g.door.Hold(len(body))
-	defer g.door.LetGo(len(body))
+	held := g.door.Answer(admission.Client{}) // not worth to be counted to somebody
+	defer held.Leave()
+	g.writeHeld(w, status, body, held)
+}
+
+// writeHeld answers with a body of any size, counted to whom it is for. It
+// takes as long as the client does that does not stand still.
+func (g *Gateway) writeHeld(w http.ResponseWriter, status int, body []byte, held *admission.Answer) {
+	held.Has(len(body))
 	h := w.Header()
 	h.Set("Cache-Control", "no-store") // caches keep a GET without it
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
+	to := newResponseSink(w, held.Stall)
+	to.setDeadline() // its time begins now: a poll, or a place in a queue, may have taken long
 	w.WriteHeader(status)
-	_, err := w.Write(body) // fails only if nobody is there to read it
-	g.countStall("write_stall", err)
+	g.answers.begin(to, held)
+	defer g.answers.end(to)
+	g.countStall("write_stall", to.writeParts(body)) // fails only if nobody is there to read it
 }
 
 // body is the request's body as it comes. It fails with os.ErrDeadlineExceeded

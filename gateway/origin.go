@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"mime"
 	"net/http"
@@ -278,11 +280,18 @@ func (g *Gateway) handleHistory(w http.ResponseWriter, r *http.Request) error {
 	if part.Limit, err = countFromQuery(q, "limit"); err != nil {
 		return err
 	}
-	page, err := g.history(r.Context(), from, channel, part)
+	held := g.door.Answer(from.counted())
+	defer held.Leave()
+	page, err := g.history(r.Context(), caller{from: from, held: held}, channel, part)
 	if err != nil {
 		return err
 	}
-	return g.marshalJSON(w, http.StatusOK, page)
+	body, err := json.Marshal(page)
+	if err != nil {
+		return err
+	}
+	g.writeJSON(w, http.StatusOK, body, held)
+	return nil
 }
 
 // defaultPage is how many messages a page holds if nobody says.
@@ -300,39 +309,75 @@ type rawFrame []byte
 
 func (f rawFrame) MarshalJSON() ([]byte, error) { return f, nil }
 
-// history reads a page of a channel, for a request or a command.
-func (g *Gateway) history(ctx context.Context, from client, channel string, part protocol.Range) (*page, error) {
+// history reads a page of a channel, for a request or a command, and holds it
+// for what is answered.
+func (g *Gateway) history(ctx context.Context, by caller, channel string, part protocol.Range) (*page, error) {
 	if err := part.Check(); err != nil {
 		return nil, err
 	}
-	if err := maySubscribe(from.grant, channel); err != nil {
+	if err := maySubscribe(by.from.grant, channel); err != nil {
 		return nil, err
 	}
-	most := g.limits().History
-	limit := part.Limit
-	switch {
-	case limit > most || part.Last > most:
-		g.countRefused("history")
-		return nil, protocol.Errorf(protocol.BadRequest, "a page may hold at most %d messages: ask for that many, and then for the next page", most)
-	case limit == 0 && part.Last > 0:
-		limit = part.Last
-	case limit == 0:
-		limit = min(defaultPage, most)
-	}
-	done, err := g.door.Read(from.counted())
+	limit, err := g.pageLimit(part)
 	if err != nil {
 		return nil, err
 	}
-	defer done()
-	found, err := g.broker.HistoryFor(ctx, g.reads(from), channel, part, limit)
-	if err != nil {
+	held := by.held
+	if held == nil { // the reply is held by the attachment that is owed it
+		held = g.door.Answer(by.from.counted())
+		defer held.Leave()
+	}
+	before := held.Bytes()
+	if err := held.Gather(); err != nil {
 		return nil, err
 	}
-	p := &page{Messages: make([]rawFrame, len(found.Messages)), Next: found.Next, Gap: found.Gap}
+	found, err := g.readHistory(ctx, by, channel, part, limit)
+	if err != nil {
+		held.Has(before)
+		return nil, err
+	}
+	p, size := &page{Messages: make([]rawFrame, len(found.Messages)), Next: found.Next, Gap: found.Gap}, 0
 	for i, e := range found.Messages {
 		p.Messages[i] = e.Wire.JSON()
+		size += len(p.Messages[i])
 	}
+	held.Has(before + size)
 	return p, nil
+}
+
+// pageLimit is how many messages a page of that part holds.
+func (g *Gateway) pageLimit(part protocol.Range) (int, error) {
+	most := g.limits().History
+	switch {
+	case part.Limit > most || part.Last > most:
+		g.countRefused("history")
+		return 0, protocol.Errorf(protocol.BadRequest, "a page may hold at most %d messages: ask for that many, and then for the next page", most)
+	case part.Limit == 0 && part.Last == 0:
+		return min(defaultPage, most), nil
+	default:
+		return cmp.Or(part.Limit, part.Last), nil
+	}
+}
+
+// readHistory reads in turn with others, for who may still read it afterwards.
+func (g *Gateway) readHistory(ctx context.Context, by caller, channel string, part protocol.Range, limit int) (broker.Page, error) {
+	done, err := g.door.Read(by.from.counted())
+	if err != nil {
+		return broker.Page{}, err
+	}
+	defer done()
+	found, err := g.broker.HistoryFor(ctx, g.reads(by.from), channel, part, limit)
+	if err != nil {
+		return broker.Page{}, err
+	}
+	grant := by.from.grant
+	if by.own() {
+		grant = by.attachment.grant.Load() // it may have been renewed meanwhile
+	}
+	if grant, err = g.again(grant, by.session); err != nil {
+		return broker.Page{}, err
+	}
+	return found, maySubscribe(grant, channel)
 }
 
 // handlePurge is DELETE …/messages.

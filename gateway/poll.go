@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/gateway/admission"
 	"github.com/fairlead/fairlead/protocol"
 )
 
@@ -35,6 +36,8 @@ func (g *Gateway) servePoll(w http.ResponseWriter, r *http.Request, from client,
 
 	p := poll{g: g, from: from, session: hello.Session, since: time.Now(), reader: g.broker.NewReader(nil)}
 	defer p.reader.Close()
+	p.held = g.door.Answer(from.counted())
+	defer p.held.Leave()
 	p.reader.SetClient(g.reads(from))
 	p.body = append(p.body, `{"frames":[`...)
 	welcome, refused, err := g.subscribeAll(r.Context(), p.reader, hello, from.grant)
@@ -67,7 +70,7 @@ func (g *Gateway) servePoll(w http.ResponseWriter, r *http.Request, from client,
 	p.body = p.reader.Watermark().Append(p.body)
 	p.body = append(p.body, `"}`...)
 	g.metrics.out[protocol.Poll].bytes.Add(float64(len(p.body)))
-	g.writeJSON(w, http.StatusOK, p.body)
+	g.writeJSON(w, http.StatusOK, p.body, p.held)
 	return nil
 }
 
@@ -88,6 +91,7 @@ type poll struct {
 	since   time.Time
 	reader  *broker.Reader
 	body    []byte
+	held    *admission.Answer // for body
 	frames  int
 }
 
@@ -118,8 +122,9 @@ func (p *poll) wait(ctx context.Context, d time.Duration) (drained bool, err err
 		if err != nil {
 			return false, err
 		}
-		if p.take() || ended || d == 0 && !p.reader.CatchingUp() {
-			return false, nil
+		took, err := p.take()
+		if took || err != nil || ended || d == 0 && !p.reader.CatchingUp() {
+			return false, err
 		}
 		select {
 		case <-p.reader.Wakes():
@@ -153,14 +158,20 @@ func (p *poll) regrant() (ended bool, err error) {
 // same while the stored log is read for it.
 const catchUpGrace = 5 * time.Second
 
-// take adds what there is, and reports whether there was anything.
-func (p *poll) take() bool {
+// take adds what there is, and reports whether there was anything. The first
+// that there is may be too much for who does not read its answers.
+func (p *poll) take() (took bool, err error) {
 	var batch [takeBatch]*broker.Entry
 	into := batch[:]
 	out := p.g.metrics.out[protocol.Poll]
 	before := p.frames
-	for len(p.body) < pollBytes && p.frames < pollMessages {
+	for len(p.body) < pollBytes && p.frames < pollMessages && (p.frames == before || !p.held.Over()) {
 		n := p.reader.TryNext(into)
+		if n > 0 && p.frames == before {
+			if err := p.held.Room(); err != nil {
+				return false, err
+			}
+		}
 		now := time.Now()
 		for _, e := range into[:n] {
 			p.add(e.Wire)
@@ -168,10 +179,11 @@ func (p *poll) take() bool {
 				out.delivery.Observe(now.Sub(e.Time).Seconds())
 			}
 		}
+		p.held.Has(len(p.body))
 		out.messages.Add(float64(n))
 		if n < len(into) {
 			break
 		}
 	}
-	return p.frames > before
+	return p.frames > before, nil
 }

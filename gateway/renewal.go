@@ -62,7 +62,7 @@ func (a *attachment) subscribe(ctx context.Context, pattern string, start protoc
 	if err := maySubscribe(a.grant.Load(), pattern); err != nil {
 		return nil, err
 	}
-	if err := a.g.door.Room(); err != nil {
+	if err := a.share.Room(); err != nil {
 		return nil, err
 	}
 	at, err := a.reader.SubscribeAnnounced(ctx, pattern, start)

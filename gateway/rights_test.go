@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/gateway/admission"
 	"github.com/fairlead/fairlead/gateway/auth"
 	"github.com/fairlead/fairlead/protocol"
 )
@@ -129,8 +130,9 @@ func TestAClientThatReadsNothingHoldsUpNoReload(t *testing.T) {
 func TestAnAttachmentBeginsWhileMuchWaitsToBeWritten(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, withAnonymous(t, &chat), broker.Options{})
-		w.g.door.Hold(w.g.limits().Pending + 1)
-		defer w.g.door.LetGo(w.g.limits().Pending + 1)
+		others := w.g.door.Share(admission.Client{})
+		others.Hold(w.g.limits().Pending + 1)
+		defer others.LetGo(w.g.limits().Pending + 1)
 		hello, err := protocol.ParseHello([]byte(`{"channels":{"chat.1":{},"news.1":{},"news.2":{}}}`), 10)
 		if err != nil {
 			t.Fatal(err)

@@ -130,6 +130,7 @@ func (c *webSocket) serve(hello *protocol.Hello) {
 		return
 	}
 	defer a.detach()
+	c.stall = a.share.Stall
 	pumped := make(chan struct{})
 	go func() { // waited for below
 		defer close(pumped)

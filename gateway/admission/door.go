@@ -69,7 +69,8 @@ func (c Client) who() who {
 
 // New makes a door with these limits. It calls refused with the name of the
 // limit for each refusal, and relieve, at most once a second, when too much
-// waits to be written: to cut off clients that have taken nothing for PressedStall.
+// waits to be written, to all or to some: to cut off clients that have taken nothing
+// for PressedStall, of those whose Share is Over.
 func New(l Limits, refused func(limit string), relieve func()) *Door {
 	d := &Door{
 		refused:   refused,
@@ -78,8 +79,9 @@ func New(l Limits, refused func(limit string), relieve func()) *Door {
 		publishes: newPublishes(),
 		reads:     newTally[netip.Addr](),
 		bodies:    newBodies(),
-		pending:   pending{relieve: relieve},
+		pending:   pending{relieve: relieve, shares: make(map[who]*Share)},
 	}
+	d.pending.nobody.d = d
 	d.SetLimits(l)
 	return d
 }
@@ -96,6 +98,7 @@ func (d *Door) SetLimits(l Limits) {
 	d.publishes.setLimits(&l)
 	d.reads.setMost(l.ReadsPerIP)
 	d.bodies.setLimits(&l)
+	d.pending.setLimits(&l)
 }
 
 // refuse counts a refusal and makes its error.

@@ -12,12 +12,12 @@ import (
 func TestReliefIsAskedForOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := doorWith(Limits{Pending: 100, WriteStall: time.Minute})
-		w.Hold(100)
+		w.Share(local).Hold(100)
 		want(t, w.Room())
-		if w.relieved != 0 || w.Pressed() || w.Stall() != time.Minute {
-			t.Fatalf("with as much as may be: relieved %d times, pressed: %v, stall %v", w.relieved, w.Pressed(), w.Stall())
+		if w.relieved != 0 || w.pressed() || w.Stall() != time.Minute {
+			t.Fatalf("with as much as may be: relieved %d times, pressed: %v, stall %v", w.relieved, w.pressed(), w.Stall())
 		}
-		w.Hold(1)
+		w.Share(local).Hold(1)
 		if w.relieved != 1 {
 			t.Errorf("at the first byte more: relieved %d times", w.relieved)
 		}
@@ -25,10 +25,10 @@ func TestReliefIsAskedForOnceASecond(t *testing.T) {
 			if wait := w.wantRefused(t, w.Room(), protocol.Unavailable, "pending"); wait != PressedStall {
 				t.Errorf("asks for %v", wait)
 			}
-			w.Hold(1)
+			w.Share(local).Hold(1)
 		}
-		if w.relieved != 1 || !w.Pressed() || w.Stall() != PressedStall {
-			t.Errorf("with more: relieved %d times, pressed: %v, stall %v", w.relieved, w.Pressed(), w.Stall())
+		if w.relieved != 1 || !w.pressed() || w.Stall() != PressedStall {
+			t.Errorf("with more: relieved %d times, pressed: %v, stall %v", w.relieved, w.pressed(), w.Stall())
 		}
 		time.Sleep(time.Second)
 		_ = w.Room()
@@ -39,7 +39,7 @@ func TestReliefIsAskedForOnceASecond(t *testing.T) {
 		if w.Stall() != time.Second {
 			t.Errorf("a stall that is short anyway is %v", w.Stall())
 		}
-		w.LetGo(104)
+		w.Share(local).LetGo(104)
 		w.wantNothingTaken(t)
 	})
 }

@@ -61,7 +61,7 @@ func TestPlacesAreLimited(t *testing.T) {
 			all = append(all, p)
 		}
 		if c.limit == "pending" {
-			w.Hold(11)
+			w.Share(local).Hold(11)
 		}
 		before := w.Taken()
 		p, err := w.Attach(someone)
@@ -85,7 +85,7 @@ func TestPlacesAreLimited(t *testing.T) {
 		for _, p := range all {
 			p.Leave()
 		}
-		w.LetGo(before.Pending)
+		w.Share(local).LetGo(before.Pending)
 		w.wantNothingTaken(t)
 	}
 }

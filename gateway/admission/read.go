@@ -4,9 +4,6 @@ import "github.com/fairlead/fairlead/protocol"
 
 // Read takes a reading of the stored log for c. The caller calls done.
 func (d *Door) Read(c Client) (done func(), err error) {
-	if err := d.Room(); err != nil {
-		return nil, err
-	}
 	if !d.reads.enter(c.IP) {
 		return nil, d.refuse("reads_per_ip", protocol.RateLimited, busyWait, "%d pages are being read for your address, as many as may be at a time: wait", d.Limits().ReadsPerIP)
 	}

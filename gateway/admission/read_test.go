@@ -24,9 +24,5 @@ func TestReadsOfAnAddressAreLimited(t *testing.T) {
 	done, err = w.Read(someone)
 	want(t, err)
 	done()
-	w.Hold(w.Limits().Pending + 1)
-	_, err = w.Read(someone)
-	w.wantRefused(t, err, protocol.Unavailable, "pending")
-	w.LetGo(w.Limits().Pending + 1)
 	w.wantNothingTaken(t)
 }

@@ -98,7 +98,7 @@ func serveHTTP(ctx context.Context, c *config, n *node, e *entrance.Entrance, ou
 	served := make(chan error, 1)
 	go func() { served <- e.Serve(ctx, n.handler) }() // ends with Shutdown or Close, below
 	if err := banner(out, c, e.Addr()); err != nil {
-		return errors.Join(err, e.Close())
+		return errors.Join(err, e.Close(), <-served)
 	}
 	select {
 	case err := <-served:

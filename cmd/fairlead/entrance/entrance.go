@@ -82,7 +82,9 @@ func (e *Entrance) Serve(ctx context.Context, handler http.Handler) error {
 		if server == nil {
 			return nil
 		}
-		if err := server.Serve(shift); !shift.over.Load() {
+		err := server.Serve(shift)
+		close(shift.ended)
+		if !shift.over.Load() {
 			return err
 		}
 	}
@@ -107,7 +109,7 @@ func (e *Entrance) next(handler http.Handler) (*http.Server, *shift) {
 		// No WriteTimeout: streams last, and each of their writes has its own deadline.
 		ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
 	}
-	e.servers, e.shift = append(e.servers, server), &shift{Listener: e.top}
+	e.servers, e.shift = append(e.servers, server), &shift{Listener: e.top, ended: make(chan struct{})}
 	return server, e.shift
 }
 
@@ -115,7 +117,13 @@ func (e *Entrance) next(handler http.Handler) (*http.Server, *shift) {
 // that come from now on, and nothing else of it. Those that are there keep what
 // they came with, and are not touched, though there may be too many of them now.
 func (e *Entrance) Reload(o Options) {
-	next := o.withDefaults()
+	if last := e.put(o.withDefaults()); last != nil {
+		<-last.ended // it may be about to take one more
+	}
+}
+
+// put is Reload, but for the wait for the end of the shift that it returns, if it ends one.
+func (e *Entrance) put(next *Options) *shift {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	before := e.options.Load()
@@ -123,10 +131,12 @@ func (e *Entrance) Reload(o Options) {
 	after.TrustedProxies, after.Connections, after.ConnectionsPerIP = next.TrustedProxies, next.Connections, next.ConnectionsPerIP
 	after.Header, after.HeaderWait, after.Idle = next.Header, next.HeaderWait, next.Idle
 	e.options.Store(&after)
-	if e.shift != nil && !after.requestsAs(before) {
-		e.shift.over.Store(true)
-		_ = e.bottom.SetDeadline(time.Unix(1, 0)) // what is in the system's queue waits there for the next server
+	if e.shift == nil || after.requestsAs(before) {
+		return nil
 	}
+	e.shift.over.Store(true)
+	_ = e.bottom.SetDeadline(time.Unix(1, 0)) // what is in the system's queue waits there for the next server
+	return e.shift
 }
 
 // ReloadCertificate reads the certificate's files again. An error: the old one goes on.
@@ -174,7 +184,8 @@ func (e *Entrance) end(by func(*http.Server) error) error {
 // A shift is a server's time at the listener, which stays open after it.
 type shift struct {
 	net.Listener
-	over atomic.Bool
+	over  atomic.Bool   // or soon
+	ended chan struct{} // closed when the server takes nothing any more
 }
 
 var errOver = errors.New("entrance: another server takes what comes in")

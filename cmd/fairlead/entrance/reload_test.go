@@ -207,6 +207,21 @@ func TestNobodyIsTurnedAwayAmidReloads(t *testing.T) {
 	}
 }
 
+// TestTheConnectionAfterAReloadMeetsItsLimits connects at once: the server of before may be about to take one more.
+func TestTheConnectionAfterAReloadMeetsItsLimits(t *testing.T) {
+	e := open(t, Options{}, whence)
+	for i := range 300 {
+		o, want := Options{Header: 64 << 10}, 200
+		if i%2 == 0 {
+			o.Header, want = 4<<10, 431
+		}
+		e.Reload(o)
+		if status, _, err := ask(t, connect(t, e), 20<<10); status != want || err != nil {
+			t.Fatalf("connection %d met the limits of before: got %d, %v; want %d", i, status, err, want)
+		}
+	}
+}
+
 // TestAStreamAndASessionOfTLSGoOnOverAReload also resumes the session with the next server.
 func TestAStreamAndASessionOfTLSGoOnOverAReload(t *testing.T) {
 	a := certtest.New(t)

@@ -214,8 +214,8 @@ func (s *stallReader) Read(p []byte) (int, error) {
 	}
 	n, err := s.r.Read(p)
 	s.count(float64(n))
-	if err != nil {
-		// net/http goes on reading to find out when the client leaves, and the next request comes on the same connection.
+	if errors.Is(err, io.EOF) {
+		// The next request comes on the same connection. After another error net/http reads what is left of the body, and must not wait for it.
 		_ = s.control.SetReadDeadline(time.Time{})
 	}
 	return n, err

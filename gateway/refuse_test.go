@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -166,28 +167,44 @@ func TestCompressedBodiesAreRefused(t *testing.T) {
 // rawCall writes a request that an HTTP client would not, and reads the answer.
 func (w *world) rawCall(text string) answer {
 	w.t.Helper()
+	a, _ := w.rawCallOn(text)
+	return a
+}
+
+// rawCallOn is rawCall, and what comes behind the answer.
+func (w *world) rawCallOn(text string) (answer, *bufio.Reader) {
+	w.t.Helper()
 	conn := w.dial()
 	w.t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetReadDeadline(time.Now().Add(time.Hour)); err != nil {
+		w.t.Fatal(err)
+	}
 	if _, err := io.WriteString(conn, text); err != nil {
 		w.t.Fatal(err)
 	}
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	reader := bufio.NewReader(conn)
+	response, err := http.ReadResponse(reader, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	response.Request = &http.Request{}
-	return answerOf(w.t, response)
+	return answerOf(w.t, response), reader
 }
 
+// It is answered, and its connection closed: nobody waits for the rest.
 func TestABodyThatStallsIsAnswered(t *testing.T) {
 	for media, rest := range map[string]string{"application/json": `{"da`, "text/event-stream": "data: 1\n\ndata: 2", "text/plain": ""} {
 		bubble(t, func(t *testing.T) {
 			w := newWorld(t, Options{}, broker.Options{})
 			began := time.Now()
-			a := w.rawCall("POST /v1/channels/a/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nContent-Type: " + media + "\r\n\r\n" + rest)
+			a, behind := w.rawCallOn("POST /v1/channels/a/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nContent-Type: " + media + "\r\n\r\n" + rest)
 			a.wantProblem(t, media, protocol.Timeout)
 			if took := time.Since(began); took != 30*time.Second {
 				t.Errorf("%s: answered after %v, want 30s", media, took)
+			}
+			_, err := behind.ReadByte()
+			if took := time.Since(began); !errors.Is(err, io.EOF) || took > 31*time.Second {
+				t.Errorf("%s: the connection ends after %v with %v", media, took, err)
 			}
 			if media == "text/event-stream" && a.Stored != 1 {
 				t.Errorf("got %s, want one stored", a.body)

@@ -18,13 +18,15 @@ type elements[T any] struct {
 
 // UnmarshalJSON implements json.Unmarshaler, which gives it valid JSON.
 func (l *elements[T]) UnmarshalJSON(b []byte) error {
-	l.of = nil
-	if string(b) == "null" {
+	switch {
+	case string(b) == "null":
 		return nil
-	}
-	if b[0] != '[' {
+	case b[0] != '[':
 		return Errorf(BadRequest, "the JSON holds something else where an array is needed")
+	case l.of != nil:
+		return errTwice()
 	}
+	l.of = []T{}
 	for part := range parts(b) {
 		var v T
 		if err := json.Unmarshal(part, &v); err != nil {
@@ -37,6 +39,9 @@ func (l *elements[T]) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+// errTwice is of the same list again and again in one body, which would cost as much as one that is too long.
+func errTwice() *Error { return Errorf(BadRequest, "the JSON has the same name twice") }
+
 // members is a JSON object of such values, of which at most one more than most is read.
 type members[T any] struct {
 	most int
@@ -45,15 +50,20 @@ type members[T any] struct {
 
 // UnmarshalJSON implements json.Unmarshaler, which gives it valid JSON.
 func (m *members[T]) UnmarshalJSON(b []byte) error {
-	m.of = nil
-	if string(b) == "null" {
+	switch {
+	case string(b) == "null":
 		return nil
-	}
-	if b[0] != '{' {
+	case b[0] != '{':
 		return Errorf(BadRequest, "the JSON holds something else where an object is needed")
+	case m.of != nil:
+		return errTwice()
 	}
 	m.of = make(map[string]T)
+	n := 0
 	for part := range parts(b) {
+		if n++; n > m.most+1 { // some of the same name
+			return Errorf(BadRequest, "the JSON has an object with too many members: at most %d", m.most)
+		}
 		end := stringEnd(part)
 		var name string
 		if err := json.Unmarshal(part[:end], &name); err != nil {

@@ -21,6 +21,7 @@ type EventParser struct {
 
 	line  []byte // the line so far
 	size  int    // bytes of the event so far
+	ended int    // how many events are complete, with those that are nothing
 	cr    bool   // the last chunk ended in CR: a LF that follows belongs to it
 	begun bool   // the byte order mark has been dealt with
 	event Event
@@ -68,6 +69,17 @@ func (p *EventParser) Feed(chunk []byte, emit func(Event) error) error {
 // Pending tells whether the stream has stopped in the middle of an event.
 func (p *EventParser) Pending() bool { return len(p.line) > 0 || p.any }
 
+// Unfinished is the event that has begun and is not complete: which one since
+// the stream began, from 0; held, the bytes of memory that it takes; and whether
+// there is one at all. Comments between events begin none.
+func (p *EventParser) Unfinished() (which, held int, begun bool) {
+	held = cap(p.line) + p.data.Cap() + len(p.event.Type) + len(p.event.ID)
+	return p.ended, held, p.Pending() || p.event != Event{}
+}
+
+// keptBytes is how large a buffer may be that is kept for the next line.
+const keptBytes = 4 << 10
+
 func (p *EventParser) checkSize() error {
 	if p.Limit > 0 && p.size+len(p.line) > p.Limit {
 		return Errorf(TooLarge, "an event is over the limit of %d bytes", p.Limit)
@@ -82,7 +94,9 @@ func (p *EventParser) endLine(emit func(Event) error) error {
 		p.begun = true
 		line = bytes.TrimPrefix(line, []byte("\uFEFF"))
 	}
-	p.line = p.line[:0]
+	if p.line = p.line[:0]; cap(p.line) > keptBytes {
+		p.line = nil
+	}
 	if len(line) == 0 {
 		return p.dispatch(emit)
 	}
@@ -109,6 +123,7 @@ func (p *EventParser) dispatch(emit func(Event) error) error {
 	event, any := p.event, p.any
 	event.Data = p.data.String()
 	p.event, p.any, p.size = Event{}, false, 0
+	p.ended++
 	p.data.Reset()
 	if !any {
 		return nil

@@ -354,11 +354,37 @@ func FuzzParseFile(f *testing.F) {
 	})
 }
 
+// fields visits each setting with its default.
+func fields(of reflect.Type, visit func(key, value string)) {
+	for field := range of.Fields() {
+		if key := field.Tag.Get("key"); key != "" {
+			visit(key, field.Tag.Get("default"))
+		} else {
+			fields(field.Type, visit)
+		}
+	}
+}
+
 func TestHelpNamesFlagsVariablesAndDefaults(t *testing.T) {
 	got := runProgram(t, nil, "serve", "--help")
 	for _, want := range []string{"--stream-max-age", "$FAIRLEAD_STREAM_MAX_AGE", "--print-config"} {
 		if got.code != 0 || !strings.Contains(got.out, want) {
 			t.Errorf("exit %d, and no %q in\n%s", got.code, want, got.out)
+		}
+	}
+	settings := strings.Join(strings.Fields(got.out), " ") // whatever the width is
+	fields(reflect.TypeFor[config](), func(key, value string) {
+		want := " Default: " + value + " [$" + variableOfKey(key) + "]"
+		if value == "" || value == "false" {
+			want = "[$" + variableOfKey(key) + "]"
+		}
+		if !strings.Contains(settings, want) {
+			t.Errorf("the help lacks %q", want)
+		}
+	})
+	for command, want := range map[string]string{"token": "Default: 1h", "ping": "Default: 2s", "doctor": "Default: 5s", "sub": "Default: http://127.0.0.1:8080 [$FAIRLEAD_URL]"} {
+		if got := runProgram(t, nil, command, "--help"); !strings.Contains(strings.Join(strings.Fields(got.out), " "), want) {
+			t.Errorf("%s: no %q in\n%s", command, want, got.out)
 		}
 	}
 	if got := runProgram(t, nil, "version"); got.code != 0 || !strings.Contains(got.out, "fairlead ") || !strings.Contains(got.out, "go1.") || !strings.Contains(got.out, "commit") {

@@ -97,7 +97,7 @@ func parse(into *program, sources *sources, std stdio) (command *kong.Context, e
 		kong.Writers(std.out, std.err),
 		kong.Exit(func(int) { panic(helpGiven{}) }),
 		kong.NamedMapper("setting", settingMapper{sources}),
-		kong.ValueFormatter(helpWithVariable),
+		kong.ValueFormatter(helpWithSources),
 		kong.Resolvers(sources),
 		kong.BindFor(sources),
 	)

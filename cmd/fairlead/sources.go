@@ -150,10 +150,14 @@ func variableOfKey(key string) string {
 	return "FAIRLEAD_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
-// helpWithVariable is a kong.HelpValueFormatter that adds the variable.
-func helpWithVariable(value *kong.Value) string {
-	if variable := variableOf(value); variable != "" {
-		return value.Help + " [$" + variable + "]"
+// helpWithSources is a kong.HelpValueFormatter that adds the default and the variable.
+func helpWithSources(value *kong.Value) string {
+	help := value.Help
+	if value.Default != "" && value.Default != "false" {
+		help += " Default: " + value.Default
 	}
-	return value.Help
+	if variable := variableOf(value); variable != "" {
+		help += " [$" + variable + "]"
+	}
+	return help
 }

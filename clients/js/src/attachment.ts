@@ -22,13 +22,13 @@ export interface Sink {
 export interface Context {
   net: Net;
   sink: Sink;
-  session(): string;
-  /** The server's name for this attachment, once it is welcomed. */
-  attachment(): string | undefined;
+  readonly session: string;
+  /** The server's name for this attachment, once it is welcomed; and the token that it was attached with, or has been given since: for commands. */
+  readonly live: { readonly name?: string | undefined; readonly token: string | undefined };
   /** The hello of a lasting attachment. */
   hello(): Hello;
-  /** For the hello. */
-  token(): Promise<{ token: string | undefined }>;
+  /** The newest that there is. */
+  token(): string | undefined;
   /** What the next poll asks for, and whether it is to be answered at once. */
   poll(): ReturnType<View['poll']>;
   /** The longest that a poll may wait, in seconds. */
@@ -45,8 +45,8 @@ export interface Attachment {
   room(): number;
   send(commands: readonly Command[]): void;
   changed(): void;
-  /** Sends the command `auth`; or, where it is not `lasting`, polls with the new token, and has itself welcomed again. */
-  auth(command: Command): void;
+  /** Sends the command `auth`, which has the token; or, where it is not `lasting`, polls with the newest, and has itself welcomed again. */
+  auth(command: Command, token: string | undefined): void;
   /** Makes the server say something on it, if it is alive. */
   ask(): void;
   /** Ends it. `bye`: the server is told; the promise settles when that was tried. */
@@ -63,6 +63,6 @@ export function endOf(error: unknown, welcomed: boolean): End {
     // With a cause something answered that it cannot be reached; without, nothing came in time.
     return { kind: welcomed ? 'dropped' : error.cause === undefined ? 'blocked' : 'refused', reason };
   }
-  if ((isPassing(code) && !isToken(code)) || code === 'gone') return { kind: 'server', reason, retryAfter };
-  return { kind: code === 'bad_answer' ? 'blocked' : 'server', reason, error, retryAfter };
+  const passes = (isPassing(code) && !isToken(code)) || code === 'gone';
+  return { kind: code === 'bad_answer' ? 'blocked' : 'server', reason, error: passes ? undefined : error, retryAfter };
 }

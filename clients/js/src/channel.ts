@@ -1,6 +1,7 @@
 import { isCursor } from './cursor.ts';
 import { closedError, FairleadError } from './error.ts';
 import { decode, encode, type Gap, type Message } from './frame.ts';
+import { mostLast } from './limits.ts';
 import { isChannel, isPattern } from './pattern.ts';
 import { randomKey } from './random.ts';
 import type { Session } from './session.ts';
@@ -38,9 +39,6 @@ export interface Within {
   get(path: string, query: object, signal?: AbortSignal): Promise<unknown>;
   report(error: FairleadError): void;
 }
-
-/** PROTOCOL.md section 2.2. */
-const mostLast = 10_000;
 
 export class Channel {
   readonly name: string;
@@ -100,7 +98,7 @@ export class Channel {
         forget();
         reject(signal?.reason as Error);
       };
-      signal?.addEventListener('abort', abort, { once: true });
+      signal?.addEventListener('abort', abort);
     });
   }
 
@@ -109,7 +107,7 @@ export class Channel {
     this.#mustBeChannel('history');
     const path = `v1/channels/${encodeURIComponent(this.name)}/messages`;
     const page = (await this.#within.get(path, query, signal)) as History;
-    if (!Array.isArray(page?.messages)) throw new FairleadError('bad_answer', 'the answer to history has no messages');
+    if (!Array.isArray(page?.messages)) throw new FairleadError('bad_answer', 'the answer to history is not whole');
     page.messages.forEach(decode);
     return page;
   }

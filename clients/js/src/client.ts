@@ -3,6 +3,7 @@ import { Channel } from './channel.ts';
 import { FairleadError, isToken } from './error.ts';
 import type { Transport } from './frame.ts';
 import { diagnose, type Diagnostics } from './diagnostics.ts';
+import { firstByte, tries } from './limits.ts';
 import type { State } from './link.ts';
 import { Memory } from './memory.ts';
 import { ask, isPublic, Watchdog, type Net } from './net.ts';
@@ -44,10 +45,6 @@ export interface ConnectOptions {
   /** Another clock, for tests. */
   clock?: Clock;
 }
-
-/** The limits of a request that stands alone, in milliseconds, and how often one that changes nothing is tried. */
-const firstByte = 5_000;
-const tries = 3;
 
 /** A logical connection to a gateway. It connects at once, and stays until close(). */
 export class Client {
@@ -119,8 +116,8 @@ export class Client {
   }
 
   /** Asks the server for the log's position and its time. */
-  async ping(): Promise<{ id: string; time: number }> {
-    return (await this.#get('v1/ping', {})) as { id: string; time: number };
+  ping(): Promise<{ id: string; time: number }> {
+    return this.#get('v1/ping', {}) as Promise<{ id: string; time: number }>;
   }
 
   /** What the client is doing, and why: plain data, for support and bug reports. */
@@ -130,15 +127,16 @@ export class Client {
 
   /** Drops every transport and attaches anew, now, with another token if there is a function for it. */
   reconnect(): void {
-    this.#session.renew('reconnect');
+    void this.#session.renew('reconnect');
   }
 
   /**
    * Asks the token function anew, now, and gives what is attached the new token; where the server had refused the last one,
-   * connects again. With a token, or another function, that takes the place of what connect() was given.
+   * connects again. With a token, or another function, that takes the place of what connect() was given. Settles by what the
+   * server makes of it; nobody need wait for that.
    */
-  refresh(token?: TokenSource): void {
-    this.#session.renew('refresh', token);
+  refresh(token?: TokenSource): Promise<void> {
+    return this.#session.renew('refresh', token);
   }
 
   /** Ends subscriptions, iterators and waiting publishes; settles when the server was told. */
@@ -148,16 +146,15 @@ export class Client {
     await this.#session.close();
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close();
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   #start(share: Share | undefined): void {
     const session = this.#session;
     if (session.state === 'closed') return;
     if (!share) return session.start();
-    const { base, clock } = this.#net;
-    this.#shared = share({ session, base: base.href, clock, on: (type, listener) => this.on(type, listener), emit: (type, event) => this.#emit(type, event) });
+    this.#shared = share({ session, net: this.#net, on: (type, listener) => this.on(type, listener), emit: (type, event) => this.#emit(type, event) });
   }
 
   #emit<K extends keyof Events>(type: K, event: Events[K]): void {
@@ -181,14 +178,14 @@ export class Client {
       signal?.throwIfAborted();
       const watchdog = new Watchdog(this.#net.clock);
       const abort = (): void => watchdog.abort(signal?.reason);
-      signal?.addEventListener('abort', abort, { once: true });
+      signal?.addEventListener('abort', abort);
       try {
         return await ask(this.#net, { path: asked, token }, (answer) => answer as unknown, firstByte, watchdog);
       } catch (error) {
         signal?.throwIfAborted();
         const { code } = error as FairleadError;
         const stale = isToken(code) && tokens.renewable;
-        if (!(stale || code === 'network') || --left === 0) throw error;
+        if (!(stale || code === 'network') || !--left) throw error;
         if (stale) tokens.drop(token);
       } finally {
         signal?.removeEventListener('abort', abort);

@@ -1,22 +1,14 @@
 import type { Context } from './attachment.ts';
 import { FairleadError, isPassing } from './error.ts';
 import { toFrame, type Command, type Frame } from './frame.ts';
+import { farewell, firstByte, mostCommands } from './limits.ts';
 import { ask, Watchdog } from './net.ts';
-
-/** PROTOCOL.md section 4.1. */
-const mostCommands = 100;
-
-/** A pooled connection may be dead: the answer to a POST must begin within this. Milliseconds. */
-const firstByte = 5_000;
-
-/** A goodbye that takes longer is not worth the wait. */
-const farewell = 1_000;
 
 export interface Poster {
   room(): number;
   send(commands: readonly Command[]): void;
   /** Does not wait for what send() has under way. */
-  auth(command: Command): void;
+  auth(command: Command, token: string | undefined): void;
   /** Makes the server say something on the attachment. */
   ask(): void;
   /** Stops; with bye, tells the server. */
@@ -24,14 +16,14 @@ export interface Poster {
 }
 
 /** Sends commands as POST /v1/commands, one request at a time, for the transports that only go down. */
-export function poster({ net, sink, session, attachment }: Context): Poster {
+export function poster({ net, sink, session, live, token }: Context): Poster {
   let busy: Watchdog | undefined;
   let over = false;
   let most = mostCommands;
 
   /** The replies, in order: all are checked before any is used. */
-  const post = async (commands: readonly Command[], watchdog: Watchdog, bye = false): Promise<Frame[]> => {
-    const head = JSON.stringify({ session: session(), attachment: attachment(), token: bye ? net.token.current : await net.token.get() });
+  const post = async (commands: readonly Command[], watchdog: Watchdog, shown = live.token, bye = false): Promise<Frame[]> => {
+    const head = JSON.stringify({ session, attachment: live.name, token: shown });
     const body = `${head.slice(0, -1)},"commands":[${commands.map((c) => c.text).join(',')}]}`;
     const read = ({ replies }: { replies: object[] }): Frame[] => {
       if (replies.length !== commands.length) throw new TypeError('not every command has a reply');
@@ -74,8 +66,8 @@ export function poster({ net, sink, session, attachment }: Context): Poster {
           if (!over) failed(commands, error as FairleadError);
         });
     },
-    auth(command) {
-      post([command], new Watchdog(net.clock)).then(take, (error: unknown) => refused(command.cid, error as FairleadError));
+    auth(command, fresh) {
+      post([command], new Watchdog(net.clock), fresh).then(take, (error: unknown) => refused(command.cid, error as FairleadError));
     },
     ask() {
       // Whether it went is heard in the stream.
@@ -85,9 +77,9 @@ export function poster({ net, sink, session, attachment }: Context): Poster {
       if (over) return;
       over = true;
       busy?.abort();
-      if (!bye || attachment() === undefined) return;
-      // A courtesy: the server would find out by itself.
-      await post([{ cid: 0, text: '{"op":"bye"}' }], new Watchdog(net.clock), true).catch(() => {});
+      if (!bye || live.name === undefined) return;
+      // A courtesy: the server would find out by itself. What it has been given may have expired.
+      await post([{ cid: 0, text: '{"op":"bye"}' }], new Watchdog(net.clock), token(), true).catch(() => {});
     },
   };
 }

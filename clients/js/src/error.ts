@@ -21,10 +21,10 @@ export class FairleadError extends Error {
 }
 
 /** What the server says of a failure that passes: the same command, later or with another token, with the same key. */
-const passing = new Set(['unavailable', 'rate_limited', 'timeout', 'internal']);
+const passing = ['unavailable', 'rate_limited', 'timeout', 'internal'];
 
 export function isPassing(code: string): boolean {
-  return passing.has(code) || isToken(code);
+  return passing.includes(code) || isToken(code);
 }
 
 /** Whether it was the token, or that there was none, and another may be taken. */

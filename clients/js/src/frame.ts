@@ -79,6 +79,7 @@ export type Frame =
 export interface Hello {
   op: 'hello';
   session?: string;
+  token: string | undefined;
   channels: Record<string, Start>;
   beat?: number;
   wait?: number;

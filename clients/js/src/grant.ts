@@ -1,5 +1,5 @@
 import type { FairleadError } from './error.ts';
-import type { Attempt, End } from './link.ts';
+import { type Attempt, type End, mainOf } from './link.ts';
 import { drop, heed, type Move, tell } from './move.ts';
 import { race } from './race.ts';
 import { report, wait } from './wait.ts';
@@ -27,16 +27,23 @@ export function granted(m: Move, expires: number | undefined): void {
 /** The application is asked for another token, which what serves is given. */
 export function renew(m: Move): void {
   m.renewal = m.now + m.policy.budget; // again, if nobody answers
+  m.asking = true;
   m.effects.push({ type: 'renew' });
 }
 
-/** What came of that. */
+/** What came of that. Where nothing serves and nothing is under way, no race is run without a token. */
 export function renewed(m: Move, expires: number | undefined, error: FairleadError | undefined): void {
   m.renewal = Infinity;
   granted(m, expires);
   if (!error) return;
-  demand(m);
+  m.asking = false;
+  const later = waste(m);
   if (m.wasted.length > 1) report(m, error);
+  if (mainOf(m)) m.renewal = Math.min(m.renewal, m.now + later);
+  if (m.phase !== 'open' || m.attempts.length > 0) return;
+  m.reason = error.message;
+  if (later > 0) wait(m, later);
+  else race(m);
 }
 
 /** The server wants another token of what serves. */
@@ -58,7 +65,7 @@ export function refused(m: Move, a: Attempt, end: End, error: FairleadError): vo
     return tell(m, 'refused', m.reason);
   }
   // Whoever was let in before has been revoked, and with it what was issued within that second (PROTOCOL.md section 4.7).
-  const revoked = denied && !m.denied && m.trip > 0 ? m.policy.revoked : 0;
+  const revoked = denied && m.trip > 0 ? m.policy.revoked : 0;
   m.denied ||= denied;
   m.spare = Math.max(m.spare, m.now + revoked + waste(m));
   if (m.wasted.length < 2) m.trouble = undefined;

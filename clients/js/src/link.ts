@@ -50,6 +50,9 @@ export interface Link {
   spare: number;
   /** When another token is to be asked for, while something serves. */
   renewal: number;
+  /** There is no token, and the application is to be asked for one; it has been. */
+  lacking: boolean;
+  asking: boolean;
   /** When tokens were of no use. */
   wasted: readonly number[];
   /** The last one was no good, and another was asked for. */
@@ -121,7 +124,7 @@ export interface End {
   /** It brought what came down, and took nothing up. */
   deaf?: boolean;
   reason: string;
-  error?: FairleadError;
+  error?: FairleadError | undefined;
   /** The server asks to be left alone for so long. */
   retryAfter?: number | undefined;
   /** There is no other token to be had. */
@@ -161,7 +164,7 @@ export function initial(policy: Policy): Link {
   return {
     policy, phase: 'idle', attempts: [], queue: [], rungs: unknown(), suspects: [], good: null, last: null, net: null, offered: null, beat: null, trip: 0,
     offline: false, failures: 0, count: 0, begun: [], alive: 0, tried: -Infinity, until: 0, spare: 0,
-    renewal: Infinity, wasted: [], denied: false, reason: '', trouble: undefined, reported: [], now: 0, random: 0,
+    renewal: Infinity, lacking: false, asking: false, wasted: [], denied: false, reason: '', trouble: undefined, reported: [], now: 0, random: 0,
   };
 }
 
@@ -257,5 +260,7 @@ export function heldAt({ policy, trip }: Link, a: Attempt): number {
 export function deadline(link: Link): number {
   if (link.phase === 'waiting' || link.phase === 'probing') return link.until;
   if (link.phase !== 'open') return Infinity;
-  return Math.min(mainOf(link) ? link.renewal : Infinity, ...link.queue.map((s) => s.at), ...link.attempts.map((a) => due(link, a)), ...climbable(link).map((t) => link.rungs[t].next));
+  // Without a token nothing begins.
+  const starts = link.lacking ? [] : [...link.queue.map((s) => s.at), ...climbable(link).map((t) => link.rungs[t].next)];
+  return Math.min(mainOf(link) ? link.renewal : Infinity, ...link.attempts.map((a) => due(link, a)), ...starts);
 }

@@ -1,13 +1,11 @@
 import type { Transport } from './frame.ts';
+import { leastAsked } from './limits.ts';
 import type { Remembered } from './link.ts';
 import type { Stored } from './storage.ts';
 
 /** For so long a transport that was found good, or bad, on a network is taken to be so. Milliseconds. */
 const goodFor = 7 * 24 * 3_600_000;
 const badFor = 30 * 60_000;
-
-/** No less was ever asked for. Milliseconds. */
-const leastBeat = 1_000;
 
 /** The networks that were seen last are kept. */
 const most = 20;
@@ -50,7 +48,7 @@ export class Memory {
     const age = this.#wall() - entry.at;
     if (!(age >= 0 && age < goodFor)) return undefined;
     const { good, bad, beat } = entry;
-    return { good, bad: age < badFor ? bad : [], ...(typeof beat === 'number' && beat >= leastBeat && { beat }) };
+    return { good, bad: age < badFor ? bad : [], ...(typeof beat === 'number' && beat >= leastAsked && { beat }) };
   }
 
   /** Only where something was found bad there is something to remember: otherwise the ladder does as well. */

@@ -3,14 +3,16 @@ import type { Transport } from './frame.ts';
 import type { Attempt, End, Link, OfflineEvent, Remembered, State, StateEvent, SwitchEvent, TransportEvent } from './link.ts';
 import { longest } from './policy.ts';
 
-/** What happens to a link. */
-export type Event = { readonly now: number; readonly random: number } & (
+/** What happens to a link. `lacking`: there is no token until the application has given one. */
+export type Event = { readonly now: number; readonly random: number; readonly lacking: boolean } & (
   | { readonly type: 'start'; readonly net?: string | undefined; readonly remembered?: Remembered | undefined }
   /** `stop`: something else serves for now; `start` goes on. */
   | { readonly type: 'close' | 'reconnect' | 'stop' }
   /** The application has another token. */
   | { readonly type: 'refresh' }
-  /** What came of `renew`: the token is good for so long, or the server or the application gave this error. */
+  /** What the application gave for `renew` is at hand. */
+  | { readonly type: 'given' }
+  /** What came of it: the token is good for so long, or the server or the application gave this error. */
   | { readonly type: 'renewed'; readonly expires?: number | undefined; readonly error?: FairleadError | undefined }
   /** A command was refused because of the token. */
   | { readonly type: 'stale' }
@@ -45,7 +47,7 @@ export interface Welcomed {
 
 export type Effect =
   | { readonly type: 'attach'; readonly attempt: number; readonly transport: Transport; readonly beat: number | null }
-  /** Ask for a new token, and give it to what is attached: `renewed`. */
+  /** Ask for a new token: `given`, and give it to what is attached: `renewed`. */
   | { readonly type: 'renew' }
   /** `bye`: tell the server, if there is a way to. */
   | { readonly type: 'detach'; readonly attempt: number; readonly bye: boolean }

@@ -1,5 +1,8 @@
 import type { Transport } from './frame.ts';
 
+/** The longest that a server may send a client away for. */
+export const longest = 300_000;
+
 /** What the link machine goes by. Times are milliseconds. */
 export interface Policy {
   /** Best first. */
@@ -89,6 +92,3 @@ export const defaults: Policy = {
   revoked: 1_100,
   calm: 1_000,
 };
-
-/** The longest that a server may send a client away for. */
-export const longest = 300_000;

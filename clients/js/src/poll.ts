@@ -3,13 +3,8 @@ import { poster } from './commands.ts';
 import { isCursor } from './cursor.ts';
 import type { FairleadError } from './error.ts';
 import { toFrame, type Frame } from './frame.ts';
+import { hurried, pollStall } from './limits.ts';
 import { ask, Watchdog } from './net.ts';
-
-/** Beyond a poll's wait: for its answer to begin, and between two pieces of it. Milliseconds. */
-const slack = 5_000;
-
-/** An answer that is empty sooner than this, though it was to wait, counts as hurried. */
-const hurried = 1_000;
 
 /** Polls one after the other, PROTOCOL.md section 3.4. */
 export function poll(context: Context): Attachment {
@@ -26,9 +21,9 @@ export function poll(context: Context): Attachment {
   let wake = (): void => {};
 
   const attach = async (wait: number, channels: object, dog: Watchdog): Promise<{ frames: Frame[]; id: string }> => {
-    const body = JSON.stringify({ op: 'hello', session: session(), ...(await context.token()), channels, wait, ...(!greeted && { welcome: true }) });
+    const body = JSON.stringify({ op: 'hello', session, token: context.token(), channels, wait, ...(!greeted && { welcome: true }) });
     greeted = true;
-    return ask(net, { path: 'v1/attach', body }, whole, wait * 1000 + slack, dog, slack);
+    return ask(net, { path: 'v1/attach', body }, whole, wait * 1000 + pollStall, dog, pollStall);
   };
 
   const run = async (): Promise<void> => {
@@ -66,7 +61,7 @@ export function poll(context: Context): Attachment {
       // A cache, or a broken server, may answer the same at once and for ever.
       idle = !quick && answer.id === last && clock.now() - began < hurried ? idle + 1 : 0;
       last = answer.id;
-      if (idle > 0 && !over) await pause(Math.min(100 * 2 ** idle, slack));
+      if (idle > 0 && !over) await pause(Math.min(100 * 2 ** idle, pollStall));
     }
   };
 
@@ -94,11 +89,14 @@ export function poll(context: Context): Attachment {
     sink.ended(endOf(error, polled));
   });
 
-  const changed = (): void => {
-    wake();
-    if (!waiting) return;
+  const redo = (): void => {
     again = true;
     watchdog?.abort();
+  };
+
+  const changed = (): void => {
+    wake();
+    if (waiting) redo();
   };
 
   const hurry = (): void => {
@@ -106,12 +104,14 @@ export function poll(context: Context): Attachment {
     changed();
   };
 
+  // What the last token is good for is of no interest any more.
   const auth = (): void => {
     greeted = false;
     hurry();
+    redo();
   };
 
-  return { duplex: false, lasting: false, room: up.room, send: up.send, changed, auth, ask: hurry, close };
+  return { ...up, duplex: false, lasting: false, changed, auth, ask: hurry, close };
 }
 
 /** The answer of a poll. Throws unless it is one, to the last byte: an empty 200 is what a broken connection looks like. */

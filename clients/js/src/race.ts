@@ -19,8 +19,30 @@ export function compete(m: Move, reason: string): void {
   begin(m);
 }
 
-/** Begins what is due of the race. What is to be tried last is due when one serves, and nothing else is under way. */
+/** The application is asked for a token, unless it is already. */
+export function ask(m: Move): void {
+  if (!m.asking) m.effects.push({ type: 'renew' });
+  m.asking = true;
+}
+
+/** There is a token: the race begins as if no time had passed. */
+export function given(m: Move): void {
+  const at = m.queue[0]?.at ?? Infinity;
+  m.asking = false;
+  if (m.phase !== 'open') return;
+  // What it was to join has ended meanwhile.
+  if (at === Infinity && m.attempts.length === 0) return compete(m, m.reason);
+  postpone(m, Math.max(m.now - at, 0));
+  begin(m);
+  climb(m);
+}
+
+/**
+ * Begins what is due of the race, once there is a token. What is to be tried last is due when one serves, and nothing else is under
+ * way.
+ */
 export function begin(m: Move): void {
+  if (m.lacking) return m.queue.length > 0 ? ask(m) : undefined;
   const last = (): boolean => mainOf(m) !== undefined && !m.attempts.some((a) => a.stage !== 'main');
   for (let [first] = m.queue; first && (first.at <= m.now || (first.at === Infinity && last())); [first] = m.queue) {
     m.queue = m.queue.slice(1);
@@ -52,6 +74,7 @@ export function resort(m: Move): void {
 export function climb(m: Move): void {
   for (const t of climbable(m)) {
     if (m.rungs[t].next > m.now) continue;
+    if (m.lacking) return ask(m);
     rung(m, t, { next: Infinity });
     m.reason ||= 'climbing back';
     attach(m, t);

@@ -3,6 +3,7 @@ import { isAfter, start as beginning } from './cursor.ts';
 import { closedError, FairleadError, isToken } from './error.ts';
 import { bare, type Command, type Frame, type Gap, type Message, type Reply, type Transport, type Welcome } from './frame.ts';
 import { Ledger } from './ledger.ts';
+import { defaultBeat, defaultWait, leastAsked, leastBeat, notes, pollSlack, pollStep } from './limits.ts';
 import { carrier, deadline, initial, mainOf, watched } from './link.ts';
 import type { Attempt, End, Link, OfflineEvent, State, StateEvent, SwitchEvent, TransportEvent } from './link.ts';
 import type { Memory } from './memory.ts';
@@ -12,6 +13,7 @@ import { Pace } from './pace.ts';
 import { longest, type Policy } from './policy.ts';
 import { randomKey } from './random.ts';
 import type { Effect, Event } from './move.ts';
+import { settled } from './settled.ts';
 import { step } from './step.ts';
 import type { TokenSource } from './token.ts';
 import { Uplink } from './uplink.ts';
@@ -40,30 +42,16 @@ export interface SessionOptions {
   shelf: Shelf | undefined;
 }
 
-const defaultBeat = 25_000;
-const leastBeat = 50; // a broken welcome must not make every attachment look dead
-const defaultWait = 25;
-const leastAsked = 1_000; // of a beat
-
 const isAmount = (value: unknown): value is number => typeof value === 'number' && value > 0;
-
-/** What a poll may take beyond its wait before it is doubted: it makes a new request each time. */
-const pollSlack = 1_000;
-
-/** How much longer each poll waits than the one before. Seconds. */
-const pollStep = 5;
 
 /** A poll is heard when it is answered. */
 const pollBeat = ({ wait }: Live): number => wait * 1000 + pollSlack;
-
-/** How much of the past is kept. */
-const notes = 50;
 
 export interface Note {
   readonly at: number;
 }
 
-type Occurrence = Event extends infer E ? (E extends Event ? Omit<E, 'now' | 'random'> : never) : never;
+type Occurrence = Event extends infer E ? (E extends Event ? Omit<E, 'now' | 'random' | 'lacking'> : never) : never;
 
 /** What serves a session that is not attached itself. */
 export interface Deputy {
@@ -71,20 +59,20 @@ export interface Deputy {
   readonly transport: Transport | null;
   /** There is something to publish. */
   schedule(): void;
-  /** The application wants to reconnect, or has another token, or the network or the page is back. */
-  nudge(why: 'reconnect' | 'refresh' | 'online' | 'visible'): void;
+  /** The application wants to reconnect, or has another token (of the source, if there is one), or the network or the page is back. */
+  nudge(why: 'reconnect' | 'refresh' | 'online' | 'visible', source?: TokenSource): void;
 }
 
 /** An attachment of the session, and what is the session's of it. */
 interface Live {
   readonly id: number;
   readonly transport: Transport;
-  readonly attachment: Attachment;
+  attachment: Attachment;
   readonly view: View;
-  readonly uplink: Uplink;
+  uplink: Uplink;
   name?: string | undefined; // the server's for it
-  token?: string | undefined; // that it was attached with, or has been given since
-  offered?: { to: number; token: string | undefined }; // one that it was given last
+  token: string | undefined; // that it was attached with, or has been given since
+  offered?: { to: number; token: string | undefined } | undefined; // one that it is being given
   heard: number;
   told: number; // when a beat came
   /** The log's position when it was welcomed, and when anything from before that came. */
@@ -107,6 +95,8 @@ export class Session {
   /** The log's position, as last heard. */
   position: string | null = null;
   link: Link;
+  /** Those who wait for what becomes of a refresh. */
+  readonly refreshes: ((error?: FairleadError) => void)[] = [];
   readonly #lives = new Map<number, Live>();
   readonly #pace: Pace;
   #deputy: Deputy | undefined;
@@ -169,13 +159,24 @@ export class Session {
     this.#dispatch({ type });
   }
 
-  /** The application wants to connect anew, or to give what is connected another token: of the source, if there is one. */
-  renew(type: 'reconnect' | 'refresh', source?: TokenSource): void {
+  /**
+   * The application wants to connect anew, or to give what is connected another token: of the source, if there is one, or one that
+   * another tab has `told`. A refresh settles when the server has taken it, or not; nobody need wait for that.
+   */
+  renew(type: 'reconnect' | 'refresh', source?: TokenSource, told?: string): Promise<void> {
     const { net } = this.#options;
-    net.token = net.token.anew(source);
+    const done = settled((settle) => type === 'refresh' && this.refreshes.push(settle));
+    net.token = net.token.anew(source, told);
     this.#pace.reset();
-    this.#deputy?.nudge(type);
+    this.#deputy?.nudge(type, source);
     this.#dispatch({ type });
+    if (this.state === 'closed') this.refreshed(closedError('the client'));
+    return done;
+  }
+
+  /** What became of the refreshes. */
+  refreshed(error?: FairleadError): void {
+    for (const settle of this.refreshes.splice(0)) settle(error);
   }
 
   /** Ends everything; settles once the server was told. */
@@ -184,6 +185,7 @@ export class Session {
     const error = closedError('the client');
     // Called by a listener, the event waits until that is done.
     await Promise.resolve();
+    this.refreshed(error);
     this.outbox.close(error);
     for (const sub of this.ledger.subs()) {
       this.ledger.remove(sub);
@@ -195,7 +197,7 @@ export class Session {
   publish(command: Command, done: (id: string, duplicate: boolean) => void, fail: (error: FairleadError) => void): () => void {
     const entry = this.outbox.add(
       command,
-      (reply) => (reply.id === undefined ? fail(new FairleadError('bad_answer', 'the acknowledgement has no id')) : done(reply.id, reply.duplicate === true)),
+      (reply) => (reply.id === undefined ? fail(new FairleadError('bad_answer', 'the answer to publish is not whole')) : done(reply.id, reply.duplicate === true)),
       fail,
     );
     this.#schedule();
@@ -211,10 +213,11 @@ export class Session {
     this.#queue.push(occurrence);
     if (this.#running) return;
     this.#running = true;
-    const { clock } = this.#options.net;
+    const { net } = this.#options;
+    const { clock } = net;
     try {
       for (let next = this.#queue.shift(); next; next = this.#queue.shift()) {
-        const event = { ...next, now: clock.now(), random: clock.random() } as Event;
+        const event = { ...next, now: clock.now(), random: clock.random(), lacking: net.token.lacking } as Event;
         const [link, effects] = step(this.link, event);
         this.link = link;
         this.#arm();
@@ -291,38 +294,60 @@ export class Session {
   #renew(): void {
     const { net } = this.#options;
     const { token } = net;
+    const given = (fresh: string | undefined): void => {
+      for (const live of this.#lives.values()) this.#offer(live, fresh);
+      this.#dispatch({ type: 'given' });
+    };
+    // Unless the application has given another since.
     token.get(this.#live(mainOf(this.link)?.id)?.token).then(
-      (fresh) => {
-        // Or else the application has given another since.
-        if (token === net.token) for (const live of this.#lives.values()) this.#offer(live, fresh);
-      },
-      (error: FairleadError) => this.#dispatch({ type: 'renewed', error }),
+      (fresh) => token === net.token && given(fresh),
+      (error: FairleadError) => token === net.token && this.#unrenewed(error),
     );
   }
 
-  /** Gives it the token, if it was welcomed. Without one a request shows a cookie, and a WebSocket has nothing to show. */
+  /** Gives it the token, if it was welcomed, one after the other: requests may overtake each other. */
   #offer(live: Live, token: string | undefined): void {
-    if (live.name === undefined || (token === undefined && live.transport === 'websocket')) return;
+    if (live.name === undefined || live.offered) return;
     const to = this.nextCid();
     live.offered = { to, token };
-    live.attachment.auth(command(to, { op: 'auth', token }));
-    // The next poll shows it.
-    if (!live.attachment.lasting) this.#offered(live, { op: 'reply', to });
+    // Without one a request shows a cookie, and a WebSocket has nothing to show.
+    const shown = token !== undefined || live.transport !== 'websocket';
+    if (shown) live.attachment.auth(command(to, { op: 'auth', token }), token);
+    // The next poll shows it, and is welcomed.
+    if (!shown || !live.attachment.lasting) this.#offered(live, { op: 'reply', to }, !shown);
   }
 
   /** The server's answer to that. */
-  #offered(live: Live, { error, expires_in: expires }: Reply): void {
+  #offered(live: Live, { error, expires_in: expires }: Reply, settled = true): void {
     const { token } = this.#options.net;
     const offered = live.offered?.token;
+    live.offered = undefined;
+    if (!error) {
+      live.token = offered;
+      live.uplink.granted();
+    }
+    // There is another by now, or soon: that is the one that counts.
+    if (token.lacking) return;
+    if (token.current !== offered) return this.#offer(live, token.current);
     if (error) {
       // With somebody else's token one attaches anew.
       if (error.code === 'forbidden') return this.#end(live, { kind: 'server', reason: error.message });
       if (isToken(error.code)) token.drop(offered);
-      return this.#dispatch({ type: 'renewed', error: new FairleadError(error.code, error.message) });
+      return this.#unrenewed(new FairleadError(error.code, error.message));
     }
-    live.token = offered;
-    live.uplink.granted();
-    this.#dispatch({ type: 'renewed', expires });
+    if (settled) this.refreshed();
+    this.#dispatch({ type: 'renewed', expires: this.#life(live, expires) });
+  }
+
+  /** When its token is to be renewed: of a constant, or of a cookie, nothing is to be done about it. */
+  #life({ token }: Live, expires: number | undefined): number | undefined {
+    const { kept } = this.#options.net.token;
+    return kept !== undefined && token === kept ? expires : undefined;
+  }
+
+  #unrenewed(error: FairleadError): void {
+    this.refreshed(error);
+    this.#dispatch({ type: 'renewed', error });
   }
 
   #attach(id: number, transport: Transport, adapted: number | null): void {
@@ -330,6 +355,7 @@ export class Session {
     const { clock } = net;
     const asked = Math.max(Math.min(adapted ?? Infinity, this.#options.beat ?? Infinity), leastAsked);
     const view = new View(this.ledger);
+    const live = { id, transport, view, token: net.token.current, heard: clock.now(), told: 0, head: beginning, past: 0, wait: 0 } as Live;
     // It is closed when it is none of the session's any more, and tells nothing then.
     const sink: Sink = {
       heard: () => {
@@ -338,26 +364,24 @@ export class Session {
       },
       frame: (frame) => this.#frame(live, frame),
       polled: (frames, position) => this.#polled(live, frames, position),
-      sent: () => uplink.sent(),
-      unsent: (error, smaller) => uplink.unsent(error, smaller),
+      sent: () => live.uplink.sent(),
+      unsent: (error, smaller) => live.uplink.unsent(error, smaller),
       ended: (end) => this.#end(live, end),
     };
-    const attachment = open(transport, {
+    const token = (): string | undefined => (live.token = net.token.current ?? live.token);
+    const attachment = (live.attachment = open(transport, {
       net,
       sink,
-      session: () => this.id,
-      attachment: () => live.name,
+      session: this.id,
       hello: () => ({
         op: 'hello',
         session: this.id,
+        token: token(),
         channels: view.hello(),
         ...(asked < Infinity && { beat: asked }),
       }),
-      token: async () => {
-        const token = await net.token.get();
-        live.token = token;
-        return { token };
-      },
+      live,
+      token,
       poll: () => view.poll(),
       wait: () => {
         // Short at first: a connection that is dead, or that there is no room for, is soon found out.
@@ -365,14 +389,13 @@ export class Session {
         this.#dispatch({ type: 'beat', attempt: id, beat: pollBeat(live) });
         return live.wait;
       },
-    });
-    const uplink = new Uplink({
+    }));
+    live.uplink = new Uplink({
       clock, pace: this.#pace, attachment, view, outbox: this.outbox, nextCid: this.nextCid,
       report: (error) => emit('error', error),
       stale: () => this.#dispatch({ type: 'stale' }),
       silent: (reason, lost) => (lost ? this.#end(live, { kind: 'dropped', deaf: true, reason }) : this.#dispatch({ type: 'doubt', attempt: id, reason })),
     });
-    const live: Live = { id, transport, attachment, view, uplink, heard: clock.now(), told: 0, head: beginning, past: 0, wait: 0 };
     this.#lives.set(id, live);
   }
 
@@ -390,8 +413,11 @@ export class Session {
     this.#detach(live, false);
     this.#note({ type: 'ended', attempt: live.id, transport: live.transport, reason: end.reason });
     const { token } = this.#options.net;
-    if (isToken(end.error?.code)) token.drop(live.token);
-    this.#dispatch({ type: 'ended', attempt: live.id, end: { ...end, final: !token.renewable }, heard: live.heard });
+    const { error } = end;
+    const newest = live.token === token.current;
+    if (error && newest && end.kind === 'server') this.refreshed(error);
+    if (isToken(error?.code)) token.drop(live.token);
+    this.#dispatch({ type: 'ended', attempt: live.id, end: { ...end, final: newest && !token.renewable }, heard: live.heard });
   }
 
   #frame(live: Live, frame: Frame): void {
@@ -438,22 +464,21 @@ export class Session {
     if (isAmount(limits?.wait)) this.#most = Math.min(limits.wait, defaultWait);
     live.view.welcome(frame);
     this.#welcomed(live, frame);
-    const { kept } = this.#options.net.token;
-    if (kept !== undefined && live.token !== kept) this.#offer(live, kept);
+    const { current, lacking } = this.#options.net.token;
+    if (current !== undefined && live.token !== current) this.#offer(live, current);
+    else if (!lacking) this.refreshed();
   }
 
   #welcomed(live: Live, { beat, transports: offered, net, expires_in }: Partial<Welcome>): void {
     const known = typeof net === 'string' ? { net, remembered: this.#options.memory.recall(net) } : {};
-    const { kept } = this.#options.net.token;
     const interval = typeof beat === 'number' && beat >= leastBeat && beat <= longest ? beat : defaultBeat;
     this.#dispatch({
       type: 'welcome',
       attempt: live.id,
-      beat: live.transport === 'poll' ? pollBeat(live) : interval,
+      beat: live.attachment.lasting ? interval : pollBeat(live),
       ...(Array.isArray(offered) && { offered }),
       ...known,
-      // Of a constant, or of a cookie, nothing is to be done about it.
-      expires: kept !== undefined && live.token === kept ? expires_in : undefined,
+      expires: this.#life(live, expires_in),
     });
     live.uplink.welcomed();
   }

@@ -1,12 +1,10 @@
-import type { Clock } from './clock.ts';
+import type { Net } from './net.ts';
 import type { Events, Session } from './session.ts';
 
 /** What a client lets a Share use. */
 export interface Shared {
   session: Session;
-  /** The gateway's address. */
-  base: string;
-  clock: Clock;
+  net: Net;
   on<K extends keyof Events>(type: K, listener: (event: Events[K]) => void): () => void;
   emit<K extends keyof Events>(type: K, event: Events[K]): void;
 }

@@ -1,10 +1,11 @@
 import { demand, granted, renew, renewed } from './grant.ts';
 import { forget, learn, plan, recall } from './lesson.ts';
+import { slowest } from './limits.ts';
 import { type Attempt, climbable, deadline, due, type End, heldAt, type Link, mainOf, replaced, unknown } from './link.ts';
 import { ended, give, strike, struck } from './loss.ts';
 import { better, drop, type Effect, type Event, keep, type Move, rung, suspect, tell, type Welcomed } from './move.ts';
 import { longest } from './policy.ts';
-import { begin, climb, compete, postpone, race, resort } from './race.ts';
+import { begin, climb, compete, given, postpone, race, resort } from './race.ts';
 import { away, probe, wait } from './wait.ts';
 
 /**
@@ -13,15 +14,12 @@ import { away, probe, wait } from './wait.ts';
  * (in [0, 1)). The driver attaches and detaches as told, reports what happens, and sends `tick` at deadline(link).
  */
 export function step(link: Link, event: Event): [Link, Effect[]] {
-  const m: Move = { ...link, now: event.now, random: event.random, attempts: link.attempts.map((a) => ({ ...a })), effects: [] };
+  const m: Move = { ...link, now: event.now, random: event.random, lacking: event.lacking, attempts: link.attempts.map((a) => ({ ...a })), effects: [] };
   const attempt = 'attempt' in event ? m.attempts.find((a) => a.id === event.attempt) : undefined;
   if (link.phase !== 'closed' && (attempt || !('attempt' in event))) happen(m, event, attempt as Attempt);
   const { effects, ...next } = m;
   return [next, effects];
 }
-
-/** No round trip is taken to be slower: what takes longer slept with its page. */
-const slowest = 2_000;
 
 function happen(m: Move, event: Event, a: Attempt): void {
   switch (event.type) {
@@ -41,6 +39,7 @@ function happen(m: Move, event: Event, a: Attempt): void {
       return;
     case 'refresh':
     case 'reconnect':
+      m.asking = false; // what was, was another
       if (m.phase === 'idle') return;
       m.wasted = m.reported = [];
       m.denied = false;
@@ -51,6 +50,8 @@ function happen(m: Move, event: Event, a: Attempt): void {
       m.reason = event.type;
       m.spare = 0;
       return race(m);
+    case 'given':
+      return given(m);
     case 'renewed':
       return renewed(m, event.expires, event.error);
     case 'stale':
@@ -172,8 +173,9 @@ function pong(m: Move, end: End | undefined): void {
   if (m.phase !== 'probing') return;
   if (end) return away(m, end);
   if (m.queue.length === 0) {
-    // Unless it has just come back, only the transports fail, and the next race need not be hurried.
-    if (!m.offline) return wait(m);
+    // Unless it has just come back, only the transports fail, and the next race need not be hurried. Browsers do not say that an
+    // origin is not listed: only the ping, which is for every page, is answered then.
+    if (!m.offline) return wait(m, undefined, ', but pings pass: is this origin listed?');
     m.offline = false;
     return race(m);
   }

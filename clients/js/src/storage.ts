@@ -39,7 +39,7 @@ export class Stored<T> {
       return this.#storage && use(this.#storage);
     } catch (cause) {
       this.#storage = undefined;
-      this.#report(new FairleadError('storage', 'the storage cannot be used: nothing is kept across reloads', { cause }));
+      this.#report(new FairleadError('storage', 'the storage cannot be used', { cause }));
       return undefined;
     }
   }

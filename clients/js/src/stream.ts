@@ -17,10 +17,8 @@ export function stream(context: Context, kind: 'sse' | 'stream'): Attachment {
   let welcomed = false;
 
   const run = async (): Promise<void> => {
-    const token = await context.token();
-    if (over) return;
     const accept = kind === 'sse' ? 'text/event-stream' : 'application/x-ndjson';
-    const body = JSON.stringify({ ...context.hello(), ...token });
+    const body = JSON.stringify(context.hello());
     const response = await request(net, { path: 'v1/attach', accept, body }, watchdog);
     const parser = kind === 'sse' ? new EventStreamParser() : new Lines();
     await chunks(response, watchdog, (part) => {
@@ -53,5 +51,5 @@ export function stream(context: Context, kind: 'sse' | 'stream'): Attachment {
     (error: unknown) => end(endOf(error, welcomed)),
   );
 
-  return { duplex: false, lasting: true, room: up.room, send: up.send, changed: () => {}, auth: up.auth, ask: up.ask, close };
+  return { ...up, duplex: false, lasting: true, changed: () => {}, close };
 }

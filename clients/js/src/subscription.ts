@@ -1,6 +1,7 @@
 import { closedError, FairleadError } from './error.ts';
 import type { Message, Start } from './frame.ts';
 import type { Ledger, Sub } from './ledger.ts';
+import { settled } from './settled.ts';
 
 /** A subscription: ends with unsubscribe(), with its signal, or with the client. */
 export interface Subscription extends Disposable {
@@ -41,17 +42,11 @@ abstract class Base implements Sub, Subscription {
     this.start = start;
     this.at = start.after ?? null;
     this.host = host;
-    const promise = (take: (settle: (error?: FairleadError) => void) => void): Promise<void> => {
-      const made = new Promise<void>((resolve, reject) => take((error) => (error ? reject(error) : resolve())));
-      // Nobody has to look at it.
-      made.catch(() => {});
-      return made;
-    };
-    this.ready = promise((settle) => (this.#settle = settle));
-    this.ended = promise((settle) => (this.#finish = settle));
+    this.ready = settled((settle) => (this.#settle = settle));
+    this.ended = settled((settle) => (this.#finish = settle));
     this.#signal = signal;
     if (signal?.aborted) queueMicrotask(this.#abort);
-    else signal?.addEventListener('abort', this.#abort, { once: true });
+    else signal?.addEventListener('abort', this.#abort);
   }
 
   get cursor(): string | null {

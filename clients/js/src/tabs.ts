@@ -16,7 +16,7 @@ export interface TabsOptions {
 /** For connect's `share`. */
 export function tabs({ name = '' }: TabsOptions = {}): Share {
   return (shared) => {
-    const found = means(`fairlead:${shared.base}:${name}`);
+    const found = means(`fairlead:${shared.net.base.href}:${name}`);
     if (found) return new Tab(shared, found);
     shared.session.start();
     return { leave: () => {} };

@@ -2,19 +2,10 @@ import type { Attachment } from './attachment.ts';
 import type { Clock } from './clock.ts';
 import { FairleadError, isPassing, isToken } from './error.ts';
 import type { Reply } from './frame.ts';
+import { batch, late, lost, worrying } from './limits.ts';
 import type { Outbox } from './outbox.ts';
 import type { Pace } from './pace.ts';
 import type { View } from './view.ts';
-
-/** The most that one batch of publishes takes, in characters, unless one alone takes more. */
-const batch = 256 << 10;
-
-/** Commands that nobody answers for so long make one doubt the way, and at last were lost on it. Milliseconds. */
-const late = 2_000;
-const unanswered = 10_000;
-
-/** So many failed requests in a row are told to the application. */
-const worrying = 3;
 
 export interface UplinkOptions {
   clock: Clock;
@@ -151,9 +142,9 @@ export class Uplink {
     const reason = 'commands are not answered';
     this.#cancelAnswer?.();
     this.#cancelAnswer = undefined;
-    if (this.#over || !(view.asking || (attachment.duplex && this.#carries && outbox.sent > 0))) return;
+    if (this.#over || !(view.unanswered || (attachment.duplex && this.#carries && outbox.sent > 0))) return;
     this.#cancelAnswer = clock.after(late, () => {
-      this.#cancelAnswer = clock.after(unanswered - late, () => silent(reason, true));
+      this.#cancelAnswer = clock.after(lost, () => silent(reason, true));
       silent(reason, false);
     });
   }

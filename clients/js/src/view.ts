@@ -84,7 +84,7 @@ export class View implements Watcher {
   }
 
   /** Whether a subscribe command waits for its `subscribed`. */
-  get asking(): boolean {
+  get unanswered(): boolean {
     return this.#asking.size > 0;
   }
 

@@ -25,14 +25,14 @@ export function away(m: Move, end: End): void {
 }
 
 /** Tells the application, once. */
-export function report(m: Move, error: FairleadError): void {
-  if (m.reported.includes(error.code)) return;
+export function report(m: Move, error: FairleadError | undefined): void {
+  if (!error || m.reported.includes(error.code)) return;
   m.effects.push({ type: 'error', event: error });
   m.reported = [...m.reported, error.code];
 }
 
-/** `most`: instead of what the failures make it. */
-export function wait(m: Move, most?: number): void {
+/** `most`: instead of what the failures make it. `hint`: at the end of the reason that is told. */
+export function wait(m: Move, most?: number, hint = ''): void {
   const { base, cap, soon, brief } = m.policy;
   const early = m.now - m.alive < soon;
   const asked = Math.max(m.spare - m.now, 0);
@@ -40,9 +40,9 @@ export function wait(m: Move, most?: number): void {
   // Clients that were all told the same time must not all come back at the same time.
   const retryIn = m.random * ceiling + asked * (1 + m.random / 10);
   if (most === undefined && !(early && m.offline)) m.failures++;
-  if (m.trouble) report(m, m.trouble);
+  report(m, m.trouble);
   m.trouble = undefined;
   m.phase = 'waiting';
   m.until = m.now + retryIn;
-  tell(m, m.offline ? 'offline' : 'waiting', m.reason, Math.round(retryIn));
+  tell(m, m.offline ? 'offline' : 'waiting', m.reason + hint, Math.round(retryIn));
 }

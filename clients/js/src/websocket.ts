@@ -1,21 +1,19 @@
 import { endOf, type Attachment, type Context } from './attachment.ts';
 import { FairleadError } from './error.ts';
 import { parseFrame } from './frame.ts';
+import { mostSent } from './limits.ts';
 import type { End } from './link.ts';
 
 const subprotocol = 'fairlead.v1';
 
-/** Commands under way at most: what the outbox holds beyond them is not copied into the socket's buffer. */
-const window = 100;
-
 /** Closes of a server that is well, and only wants us elsewhere or later (PROTOCOL.md section 2.3 and 3.1). */
-const passingCodes = new Set([1001, 1011, 1012, 1013, 4408, 4429]);
+const passingCodes = [1001, 1011, 1012, 1013, 4408, 4429];
 
 /** Those that tell of the token. */
 const refusals: Readonly<Record<number, string>> = { 4401: 'unauthorized', 4403: 'forbidden', 4419: 'expired' };
 
 /** A WebSocket attachment, PROTOCOL.md section 3.1. */
-export function webSocket({ net, sink, hello, token: ask }: Context): Attachment {
+export function webSocket({ net, sink, hello }: Context): Attachment {
   let socket: WebSocket | undefined;
   let over = false;
   let welcomed = false;
@@ -27,22 +25,19 @@ export function webSocket({ net, sink, hello, token: ask }: Context): Attachment
   };
 
   const open = async (): Promise<void> => {
-    const token = await ask();
-    if (over || !net.WebSocket) return;
     const url = new URL('v1/attach', net.base);
     url.protocol = url.protocol.replace('http', 'ws');
-    const ws = (socket = new net.WebSocket(url.href, [subprotocol]));
+    const ws = (socket = new (net.WebSocket as typeof WebSocket)(url.href, [subprotocol]));
     ws.onopen = () => {
       if (over) return;
-      if (ws.protocol === subprotocol) ws.send(JSON.stringify({ ...hello(), ...token }));
+      if (ws.protocol === subprotocol) ws.send(JSON.stringify(hello()));
       else end(endOf(new FairleadError('bad_answer', `the WebSocket speaks ${ws.protocol || 'no protocol'}, not ${subprotocol}`), false));
     };
     ws.onmessage = ({ data }: MessageEvent<unknown>) => {
       if (over) return;
       sink.heard();
       try {
-        if (typeof data !== 'string') throw new FairleadError('bad_answer', 'a binary message came on the WebSocket');
-        const frame = parseFrame(data);
+        const frame = parseFrame(String(data)); // bytes are no JSON then
         welcomed ||= frame?.op === 'welcome';
         if (frame) sink.frame(frame);
       } catch (error) {
@@ -74,7 +69,7 @@ export function webSocket({ net, sink, hello, token: ask }: Context): Attachment
   return {
     duplex: true,
     lasting: true,
-    room: () => window,
+    room: () => mostSent,
     send: (commands) => commands.forEach(({ text }) => send(text)),
     changed: () => {},
     auth: ({ text }) => send(text),
@@ -85,7 +80,7 @@ export function webSocket({ net, sink, hello, token: ask }: Context): Attachment
 
 function closed(code: number, reason: string, welcomed: boolean): End {
   const text = `closed with ${code}${reason && `: ${reason}`}`;
-  if (passingCodes.has(code)) return { kind: 'server', reason: text };
+  if (passingCodes.includes(code)) return { kind: 'server', reason: text };
   if (code >= 4400 && code < 4500) return { kind: 'server', reason: text, error: new FairleadError(refusals[code] ?? 'bad_request', `the WebSocket was ${text}`) };
   return { kind: welcomed ? 'dropped' : 'refused', reason: text };
 }

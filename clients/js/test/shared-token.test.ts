@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Client } from '../src/client.ts';
-import { connected, crew, type Crew } from './support/crew.ts';
+import { connected, crew, Spy, type Crew } from './support/crew.ts';
 import { Inbox, next, range } from './support/events.ts';
 import { problem } from './support/gateway.ts';
 
@@ -82,4 +82,67 @@ test('what is not granted any more ends for the tab that has it', async (t) => {
   gateway.log.publish('c', 1);
   await inbox.has(1);
   assert.deepEqual(leader.diagnostics().subscriptions.map((s) => s.pattern), ['c', 'c']);
+});
+
+/** Requests of what serves that give it that token. */
+const gives = (token: string) => (path: string, _: unknown, body: { commands?: { op: string }[]; token?: string }): boolean => path === '/v1/commands' && body.commands?.[0]?.op === 'auth' && body.token === token;
+
+test('a token that a tab is given reaches its leader, which gives it to what serves, and the tab is told what came of it', async (t) => {
+  const all = await crew(t);
+  const { gateway } = all;
+  const { leader, follower, given } = await two(all);
+  await follower.refresh('fresh');
+  await gateway.asked(gives('fresh'));
+  let asked = 0;
+  await follower.refresh(async () => `fresh ${++asked}`);
+  await gateway.asked(gives('fresh 1'));
+  assert.deepEqual([all.attaches(), given.length, asked], [1, 1, 1], 'nobody asked the function of the leader');
+  await leader.channel('c').publish(1);
+  assert.equal(gateway.requests.at(-1)?.body.token, 'fresh 1');
+  await follower.refresh();
+  assert.equal(given.length, 2, 'and now somebody did');
+  assert.equal(leader.state, 'connected');
+});
+
+test('a token that a tab is given and the server does not take, or that its function does not give, is told there, and the leader serves on', async (t) => {
+  const all = await crew(t);
+  const { gateway } = all;
+  const { leader, follower, given } = await two(all);
+  gateway.intercept = ({ url }, res) => url === '/v1/commands' && (problem(res, 401, 'unauthorized'), true);
+  await assert.rejects(follower.refresh('fresh'), { name: 'FairleadError', code: 'unauthorized' });
+  gateway.intercept = () => false;
+  await assert.rejects(follower.refresh(() => Promise.reject(new Error('no session'))), { code: 'token' });
+  assert.deepEqual([all.attaches(), leader.state, follower.state, given.length <= 2], [1, 'connected', 'connected', true]);
+});
+
+test('a token that was given to a leader that went is the next one\'s, be that who was given it or not', async (t) => {
+  for (const third of [true, false]) {
+    const all = await crew(t);
+    const { gateway, open } = all;
+    const leader = open({ token: () => 'of the leader' });
+    await connected(leader);
+    // Who came first leads next.
+    const next = third ? open({ token: () => 'of the next' }) : undefined;
+    if (next) await connected(next);
+    const follower = open({ token: () => 'of the follower' });
+    await connected(follower);
+    gateway.intercept = ({ url }) => url === '/v1/commands'; // the answer never comes
+    using spy = new Spy(all.scope);
+    const refreshed = [follower.refresh('fresh')];
+    await gateway.asked(gives('fresh'));
+    refreshed.push(follower.refresh('freshest'));
+    await spy.first('nudge', ({ token }) => token === 'freshest');
+    gateway.intercept = () => false;
+    await leader.close();
+    await Promise.all(refreshed);
+    const heir = next ?? follower;
+    await connected(heir);
+    assert.ok(heir.diagnostics().attempts.length > 0, 'it leads');
+    assert.equal(gateway.requests.filter((r) => r.path === '/v1/attach').at(-1)?.body.token, 'freshest');
+    if (!next) continue;
+    // It is a token like others: when it is of no use the function is asked.
+    gateway.intercept = ({ url }, res) => url === '/v1/attach' && (problem(res, 401, 'expired'), (gateway.intercept = () => false), true);
+    gateway.cut();
+    await gateway.asked((path, _, { token }) => path === '/v1/attach' && token === 'of the next');
+  }
 });

@@ -83,11 +83,11 @@ describe('what is asked of the server', () => {
     const past = bench.add('c', { last: 9 });
     assert.deepEqual(bench.ask(view), [{ op: 'subscribe', channel: 'c', cid: 1 }]);
     assert.deepEqual(bench.ask(view), []);
-    assert.equal(view.asking, true);
+    assert.equal(view.unanswered, true);
     view.subscribed('c', 'a-9');
     assert.deepEqual(bench.ask(view), [{ op: 'subscribe', channel: 'c', last: 9, cid: 2 }]);
     view.subscribed('c', 'a-2');
-    assert.deepEqual([now.at, past.at, view.asking], ['a-9', 'a-2', false]);
+    assert.deepEqual([now.at, past.at, view.unanswered], ['a-9', 'a-2', false]);
   });
 
   test('a command that may be lost is given again; one refused for good is not', () => {

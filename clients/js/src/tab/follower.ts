@@ -4,7 +4,8 @@ import type { Message, Transport } from '../frame.ts';
 import type { Sub } from '../ledger.ts';
 import type { Deputy } from '../session.ts';
 import type { Shared } from '../share.ts';
-import { receipt, type Down, type Letter, type Shown, type Up, type Why } from './letter.ts';
+import type { TokenSource } from '../token.ts';
+import { receipt, type Down, type Letter, type Nudge, type Shown, type Up, type Why } from './letter.ts';
 
 /**
  * How often a tab asks its leader whether it is there, at least, and how long it waits for each answer. Milliseconds. The tabs do
@@ -43,6 +44,9 @@ export class Follower implements Deputy {
   #count = 0;
   #got = 0;
   #last = ''; // the message that the application was told of
+  #refreshes = 0;
+  #token: string | undefined; // that this tab has for its leader
+  #giving = false; // it is asked for
   #over = false;
   #cancel = (): void => {};
   readonly #forget: () => void;
@@ -52,7 +56,9 @@ export class Follower implements Deputy {
     this.#id = id;
     this.#send = send;
     this.#orphaned = orphaned;
-    const { session } = shared;
+    const { net, session } = shared;
+    // It led, and was replaced meanwhile.
+    if (session.refreshes.length > 0) this.#token = net.token.current;
     session.stop(this);
     this.#forget = session.ledger.watch({ changes: (gone) => this.#changes(gone) });
     this.#ask();
@@ -67,9 +73,32 @@ export class Follower implements Deputy {
   }
 
   /** The leader is to try again; and this tab learns at once whether there is one, after it was hidden, say. */
-  nudge(why: Why): void {
+  nudge(why: Why, source?: TokenSource): void {
+    if (why === 'refresh') this.#token = undefined;
+    if (source === undefined) return this.#nudge(why);
+    const { net, session } = this.#shared;
+    const { token } = net;
+    const current = (then: () => void): void => {
+      if (this.#over || token !== net.token) return;
+      this.#giving = false;
+      then();
+    };
+    this.#giving = true;
+    // A function stays with its tab: the leader gets what it gives.
+    token.get().then(
+      (given) =>
+        current(() => {
+          this.#token = given;
+          this.#nudge(why);
+        }),
+      (error: FairleadError) => current(() => session.refreshed(error)),
+    );
+  }
+
+  #nudge(why: Why): void {
     if (this.#over) return;
-    this.#post({ op: 'nudge', tab: this.#id, why });
+    const more = why === 'refresh' ? { token: this.#token, count: ++this.#refreshes } : {};
+    this.#post({ op: 'nudge', tab: this.#id, why, ...more });
     this.#ask();
   }
 
@@ -80,23 +109,35 @@ export class Follower implements Deputy {
     this.#shared.session.outbox.lost();
   }
 
-  up({ op, term }: Up): void {
+  up(up: Up): void {
+    const { op, term } = up;
     if (op === 'lead') return this.#attach(term);
+    if (up.op === 'nudge') return this.#told(up);
     if (op !== 'over' || term !== this.term) return;
     this.term = 0;
     this.#ask();
   }
 
+  /** Another tab gives the leader a token: it is to be known here if that one goes. What this tab gives takes its place. */
+  #told({ token }: Nudge): void {
+    const { net, session } = this.#shared;
+    if (token === undefined || session.refreshes.length > 0) return;
+    net.token = net.token.anew(undefined, token);
+  }
+
   down(down: Down): void {
     if (down.op === 'lead') return this.#attach(down.term);
     if (down.term !== this.term) return;
-    const { session, clock, emit } = this.#shared;
+    const { session, net, emit } = this.#shared;
     switch (down.op) {
       case 'here':
         return this.#here(down);
       case 'reply':
-        if (session.outbox.reply(down.reply) === 'retry') clock.after(later, () => this.schedule());
+        if (session.outbox.reply(down.reply) === 'retry') net.clock.after(later, () => this.schedule());
         else this.schedule();
+        return;
+      case 'renewed':
+        if (down.to === this.#refreshes) session.refreshed(down.error && new FairleadError(down.error.code, down.error.message));
         return;
       case 'event':
         this.state = down.state;
@@ -140,20 +181,21 @@ export class Follower implements Deputy {
   #attach(term: number): void {
     if (term <= this.term) return;
     this.term = term;
-    const { ledger, outbox } = this.#shared.session;
+    const { ledger, outbox, refreshes } = this.#shared.session;
     this.#keys.clear();
     this.#subs.clear();
     this.#got = 0;
     outbox.lost();
     for (const sub of ledger.active()) this.#subscribe(sub);
     this.schedule();
-    this.#ask();
+    if (refreshes.length > 0 && !this.#giving) this.#nudge('refresh'); // the last one may have done it or not
+    else this.#ask();
   }
 
   #ask(left = tries): void {
     this.#cancel();
     this.#report();
-    this.#cancel = this.#shared.clock.after(rhythm().patience, () => {
+    this.#cancel = this.#shared.net.clock.after(rhythm().patience, () => {
       // A leader that does not answer hangs, or is frozen.
       if (left === 1) this.#orphaned();
       if (!this.#over) this.#ask(left > 1 ? left - 1 : tries);
@@ -165,7 +207,8 @@ export class Follower implements Deputy {
   }
 
   #here({ state, transport, session: id, position, served, newest }: Extract<Down, { op: 'here' }>): void {
-    const { clock, emit, session } = this.#shared;
+    const { net, emit, session } = this.#shared;
+    const { clock } = net;
     this.#cancel();
     this.#cancel = clock.after(rhythm().rounds * (1 - clock.random() / 2), () => this.#ask());
     session.id = id;

@@ -2,7 +2,7 @@ import type { FairleadError } from '../error.ts';
 import type { Sub } from '../ledger.ts';
 import type { Events } from '../session.ts';
 import type { Shared } from '../share.ts';
-import { backlog, told, type Down, type Letter, type Told, type Up } from './letter.ts';
+import { backlog, told, type Down, type Letter, type Nudge, type Told, type Up } from './letter.ts';
 import type { Means } from './means.ts';
 
 /** What the leader holds for another tab. */
@@ -62,8 +62,18 @@ export class Leader {
         for (const command of up.commands) this.#publish(guest, command);
         return;
       case 'nudge':
-        return up.why === 'reconnect' || up.why === 'refresh' ? this.#shared.session.renew(up.why) : this.#shared.session.retry(up.why);
+        return this.#nudge(guest, up);
     }
+  }
+
+  #nudge(guest: Guest, { why, token, count: to }: Nudge): void {
+    const { session } = this.#shared;
+    if (why === 'online' || why === 'visible') return session.retry(why);
+    // A leader that has closed tells nobody: the next one is asked.
+    session.renew(why, undefined, token).then(
+      () => this.#post(guest, { op: 'renewed', to }),
+      ({ code, message }: FairleadError) => this.#post(guest, { op: 'renewed', to, error: { code, message } }),
+    );
   }
 
   #guest(tab: string): Guest {

@@ -18,7 +18,7 @@ export type Up = { term: number } & (
   | { op: 'subscribe'; tab: string; key: number; pattern: string; start: Start; at: string | null }
   | { op: 'unsubscribe'; tab: string; key: number }
   | { op: 'publish'; tab: string; commands: { cid: number; text: string }[] }
-  | { op: 'nudge'; tab: string; why: Why }
+  | Nudge
 );
 
 /** Down: from the leader to one tab, on that tab's channel. `at` is where the leader's subscription has come. */
@@ -30,6 +30,8 @@ export type Down = { term: number } & (
   | { op: 'gap'; key: number; gap: Gap; at: string | null }
   | { op: 'fail'; key: number; code: string; message: string }
   | { op: 'reply'; reply: Reply }
+  /** What became of the nudge with that number. */
+  | { op: 'renewed'; to: number | undefined; error?: { code: string; message: string } }
   | ({ op: 'event'; type: Told; event: Events[Told] } & Shown)
 );
 
@@ -37,6 +39,16 @@ export type Down = { term: number } & (
 export interface Shown {
   state: Exclude<State, 'closed'>;
   transport: Transport | null;
+}
+
+/** The leader is to try again; with the token, if there is one, which every tab that hears of it leads with if it comes to lead next. */
+export interface Nudge {
+  op: 'nudge';
+  tab: string;
+  why: Why;
+  token?: string | undefined;
+  /** Of a refresh. */
+  count?: number;
 }
 
 /** Why the leader is to try again. */

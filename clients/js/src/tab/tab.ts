@@ -46,7 +46,7 @@ export class Tab {
   }
 
   #lead(): void {
-    const term = Math.max(this.#shared.clock.wall(), (this.#part?.term ?? 0) + 1) + Math.random();
+    const term = Math.max(this.#shared.net.clock.wall(), (this.#part?.term ?? 0) + 1) + Math.random();
     this.#become(() => new Leader(this.#shared, this.#means, term), 'this tab leads');
     this.#means.all.postMessage({ op: 'lead', term } satisfies Up);
   }

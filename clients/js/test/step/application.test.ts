@@ -110,7 +110,7 @@ describe('errors, states', () => {
     assert.deepEqual(b.effects[0], { type: 'state', event: { state: 'connecting', reason: '' } });
     b.fail('poll', 'refused');
     b.pong();
-    assert.deepEqual(b.effects, [{ type: 'state', event: { state: 'waiting', reason: 'poll: refused', retryInMs: 250 } }]);
+    assert.deepEqual(b.effects, [{ type: 'state', event: { state: 'waiting', reason: 'poll: refused, but pings pass: is this origin listed?', retryInMs: 250 } }]);
     b.expire();
     assert.deepEqual(b.effects[0], { type: 'state', event: { state: 'connecting', reason: 'poll: refused' } });
     b.prove('poll');

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { FairleadError } from '../../src/error.ts';
 import { deadline, mainOf } from '../../src/link.ts';
-import { names, of, refused, serving, started, type Bench } from '../support/bench.ts';
+import { Bench, names, of, refused, serving, started } from '../support/bench.ts';
 
 const failure = (code: string): FairleadError => new FairleadError(code, code);
 
@@ -217,5 +217,118 @@ describe('what the server does not let in', () => {
     b.random = 0;
     b.fail('poll', 'server', { error: failure('expired'), retryAfter: 7_000 });
     assert.equal(b.wait, 7_000);
+  });
+});
+
+/** A bench that was started without a token, and has asked for one. */
+function lacking(): Bench {
+  const b = new Bench();
+  b.lacking = true;
+  assert.deepEqual(names(b.do({ type: 'start' })), ['connecting', 'renew']);
+  return b;
+}
+
+/** The application has given one. */
+function give(b: Bench, ms = 0): void {
+  b.lacking = false;
+  b.do({ type: 'given' }, ms);
+}
+
+describe('without a token', () => {
+  test('nothing begins: it is asked for once, and no time runs', () => {
+    const b = lacking();
+    assert.equal(deadline(b.link), Infinity);
+    for (const type of ['online', 'visible'] as const) assert.deepEqual(of(b.do({ type }, 2_000), 'renew'), []);
+    assert.deepEqual([b.begun(), b.link.attempts], [[], []]);
+    give(b, 5_000);
+    b.pass(250);
+    assert.deepEqual(b.begun(), [['websocket', 10_000], ['poll', 10_000], ['sse', 10_250]], 'as if it had begun now');
+  });
+
+  test('a race that another was refused in goes on from the start', () => {
+    const b = started();
+    b.lacking = true;
+    b.begun();
+    assert.deepEqual(names(b.fail('websocket', 'server', { error: failure('expired') })), ['detach', 'connecting', 'renew']);
+    give(b, 7_000);
+    assert.deepEqual(b.begun().map(([t]) => t), ['websocket', 'poll']);
+    assert.deepEqual([b.link.suspects, b.link.failures], [[], 0]);
+  });
+
+  test('beside what serves neither a race nor a climb begins before it is there', () => {
+    const b = serving('sse');
+    b.lacking = true;
+    assert.deepEqual(names(b.do({ type: 'refresh' })), ['renew']);
+    assert.deepEqual(names(b.do({ type: 'doubt', attempt: b.at('sse').id, reason: 'no reply' })), [], 'it is asked for');
+    b.do({ type: 'spoke', attempt: b.at('sse').id });
+    assert.deepEqual(b.begun(), []);
+    b.lively = true;
+    b.pass(29_000);
+    assert.deepEqual(b.begun(), []);
+    b.now += 5_000;
+    assert.ok(b.now >= b.link.rungs.websocket.next);
+    give(b);
+    assert.deepEqual(b.begun(), [['websocket', b.now]]);
+  });
+
+  test('what serves can be lost, and the race that was to join it is run when it is there', () => {
+    const b = serving('sse');
+    b.lacking = true;
+    b.do({ type: 'doubt', attempt: b.at('sse').id, reason: 'no reply' });
+    b.fail('sse', 'dropped');
+    assert.equal(b.link.phase, 'open');
+    give(b, 100);
+    assert.notEqual(b.begun().length, 0);
+  });
+
+  test('it is asked for at once when there was none, later and later after that, and told the second time', () => {
+    const b = lacking();
+    b.random = 0.5;
+    assert.deepEqual(names(b.do({ type: 'renewed', error: failure('token') })), ['connecting', 'renew']);
+    assert.deepEqual(names(b.do({ type: 'renewed', error: failure('token') })), ['error', 'waiting']);
+    const waits: number[] = [];
+    for (let i = 0; i < 9; i++) {
+      waits.push(b.wait);
+      assert.deepEqual(names(b.expire()), ['connecting', 'renew']);
+      assert.deepEqual(names(b.do({ type: 'renewed', error: failure('token') })), ['waiting'], 'once');
+    }
+    assert.deepEqual(waits, waits.toSorted((a, c) => a - c));
+    assert.ok((waits[0] ?? 0) > 0 && (waits.at(-1) ?? Infinity) <= b.link.policy.cap, String(waits));
+    assert.deepEqual(names(b.do({ type: 'online' }, 2_000)), ['connecting', 'renew'], 'the network may have been why');
+    assert.deepEqual([b.link.offline, b.link.suspects], [false, []]);
+  });
+
+  test('that is asked for while something is under way nothing else is done when there is none', () => {
+    const b = started();
+    b.lacking = true;
+    b.tick();
+    assert.deepEqual(names(b.do({ type: 'renewed', error: failure('token') })), []);
+    assert.equal(b.link.phase, 'open');
+    b.failAll('refused');
+    assert.equal(b.link.asking, true, 'when that has failed it is asked for again');
+  });
+
+  test('another function is asked, though the first has not answered', () => {
+    const b = lacking();
+    for (const type of ['refresh', 'reconnect'] as const) assert.deepEqual(names(b.do({ type })), ['connecting', 'renew']);
+    b.do({ type: 'stop' });
+    b.do({ type: 'refresh' });
+    assert.deepEqual(names(b.do({ type: 'start' })), ['connecting', 'renew']);
+  });
+
+  test('a cookie, of which nothing is known, is shown when the application says so, and again only then', () => {
+    for (const transport of ['sse', 'stream'] as const) {
+      const b = serving(transport);
+      b.lively = true;
+      assert.deepEqual(names(b.do({ type: 'refresh' })), ['renew']);
+      b.do({ type: 'given' });
+      b.do({ type: 'renewed' }, 100);
+      assert.equal(b.link.renewal, Infinity);
+      assert.deepEqual(names(b.do({ type: 'refresh' })), ['renew']);
+      b.do({ type: 'given' });
+      assert.deepEqual(names(b.do({ type: 'renewed', error: failure('expired') }, 100)), [], 'told the second time');
+      assert.deepEqual(names(b.expire()), ['renew'], 'the browser may have another by now');
+      assert.equal(b.main, transport);
+    }
   });
 });

@@ -11,7 +11,7 @@ describe('what is stale', () => {
     const before = b.link;
     for (const attempt of [1, 0, 99]) {
       for (const type of ['proof', 'welcome', 'goaway', 'ended', 'spoke', 'doubt'] as const) {
-        const event = { type, attempt, now: b.now, random: b.random, beat: 1, after: 1, reason: '', end: silent } as Event;
+        const event = { type, attempt, now: b.now, random: b.random, lacking: false, beat: 1, after: 1, reason: '', end: silent } as Event;
         const [after, effects] = step(before, event);
         assert.deepEqual([after, effects], [before, []]);
       }

@@ -5,13 +5,15 @@ import { defaults, type Policy } from '../../src/policy.ts';
 import type { Effect, Event } from '../../src/move.ts';
 import { step } from '../../src/step.ts';
 
-type Occurrence = Event extends infer E ? (E extends Event ? Omit<E, 'now' | 'random'> : never) : never;
+type Occurrence = Event extends infer E ? (E extends Event ? Omit<E, 'now' | 'random' | 'lacking'> : never) : never;
 
 /** A machine with a clock that the test turns. Nothing is heard on an attempt but what the test says. */
 export class Bench {
   link: Link;
   now = 1_000;
   random = 0.5;
+  /** There is no token at hand. */
+  lacking = false;
   /** Of the last event. */
   effects: Effect[] = [];
   /** Attempts begun, as [transport, when], since it was read last. */
@@ -31,7 +33,7 @@ export class Bench {
 
   do(occurrence: Occurrence, ms = 0): Effect[] {
     this.now += ms;
-    [this.link, this.effects] = step(this.link, { ...occurrence, now: this.now, random: this.random } as Event);
+    [this.link, this.effects] = step(this.link, { ...occurrence, now: this.now, random: this.random, lacking: this.lacking } as Event);
     for (const e of this.effects) if (e.type === 'attach') this.#begun.push([e.transport, this.now]);
     return this.effects;
   }

@@ -22,7 +22,7 @@ export interface Crew {
   attaches(): number;
 }
 
-export async function crew(t: TestContext): Promise<Crew> {
+export async function crew(t: TestContext, connects = connect): Promise<Crew> {
   const gateway = await Gateway.start();
   const name = randomUUID();
   const share = tabs({ name });
@@ -36,7 +36,7 @@ export async function crew(t: TestContext): Promise<Crew> {
     scope: `fairlead:${gateway.url}/:${name}`,
     share,
     open(options) {
-      const client = connect(gateway.url, { transports: ['sse'], share, storage: null, ...options });
+      const client = connects(gateway.url, { transports: ['sse'], share, storage: null, ...options });
       clients.push(client);
       return client;
     },
@@ -127,6 +127,7 @@ export interface Heard {
   tab: string;
   term: number;
   key: number;
+  token?: string;
 }
 
 /** What is said on the channel that all tabs hear. */

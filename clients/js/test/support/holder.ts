@@ -35,13 +35,13 @@ export class Holder {
   /** Everything that the application was told, as text. */
   #told = '';
 
-  constructor(transports: readonly Transport[], options: ConnectOptions = {}, asks = true) {
+  constructor(transports: readonly Transport[], options: ConnectOptions = {}, asks = true, connects = connect) {
     const { world } = this;
     this.issuer = world.cluster.issuer = new Issuer(world.clock);
     this.give = this.issuer.issue;
     const page = (this.page = new Page(world.clock));
     const token = (): string | Promise<string> => (this.asked++, this.give());
-    this.client = connect('http://gateway', { transports, fetch: world.fetch(page), WebSocket: world.socket(page), clock: page.clock, storage: null, ...(asks && { token }), ...options });
+    this.client = connects('http://gateway', { transports, fetch: world.fetch(page), WebSocket: world.socket(page), clock: page.clock, storage: null, ...(asks && { token }), ...options });
     this.client.on('error', (error) => this.errors.push(error));
     this.client.on('state', ({ state }) => this.states.push(state));
     for (const type of ['state', 'transport', 'switch', 'offline', 'error', 'gap'] as const) {

@@ -16,6 +16,8 @@ export interface Setting {
   /** The server wants tokens, which expire, are revoked, and come late or not at all. */
   tokens?: boolean;
   settled?: () => Promise<void>;
+  /** Another build of it. */
+  connects?: typeof connect;
 }
 
 /** What a life was like. */
@@ -43,6 +45,7 @@ export class Life {
   readonly world: World;
   readonly #ladder: readonly Transport[];
   readonly #pings: boolean;
+  readonly #connects: typeof connect;
   readonly #shelf = new Shelf();
   readonly #persists: boolean;
   readonly #trims: boolean;
@@ -68,7 +71,8 @@ export class Life {
   #caused = 0;
   #trace = '';
 
-  constructor(seed: number, { ladder, pings = true, tokens = false, settled }: Setting) {
+  constructor(seed: number, { ladder, pings = true, tokens = false, settled, connects = connect }: Setting) {
+    this.#connects = connects;
     const world = (this.world = new World(seed, settled));
     this.#ladder = ladder;
     this.#pings = pings;
@@ -109,7 +113,8 @@ export class Life {
   readonly #publish = (): void => void this.world.log.publish(this.world.pick(channels), this.world.pick([0, 'grün', 'x'.repeat(700)]));
 
   readonly #token = (): string | Promise<string> => {
-    const { clock, cluster } = this.world;
+    const { cluster } = this.world;
+    const { clock } = this.#page; // a page that is gone waits for nothing
     this.#asked++;
     if (this.#gives === 'never') return new Promise(() => {});
     if (this.#gives === 'fails') throw new Error('no token');
@@ -183,7 +188,7 @@ export class Life {
     const { world } = this;
     const page = (this.#page = new Page(world.clock));
     const session = world.dice(0.5) ? this.#client?.session : undefined;
-    const client = (this.#client = connect('http://gateway', {
+    const client = (this.#client = this.#connects('http://gateway', {
       transports: this.#ladder, fetch: world.fetch(page), WebSocket: world.socket(page), clock: page.clock, buffer: 5, storage: this.#shelf,
       ...(world.cluster.issuer && { token: this.#token }), ...(this.#persists && { persist: this.#shelf }), ...(session !== undefined && { session }),
     }));

@@ -6,7 +6,7 @@ import type { Effect, Event } from '../../src/move.ts';
 import { defaults, type Policy } from '../../src/policy.ts';
 import { step } from '../../src/step.ts';
 
-type Occurrence = Event extends infer E ? (E extends Event ? Omit<E, 'now' | 'random'> : never) : never;
+type Occurrence = Event extends infer E ? (E extends Event ? Omit<E, 'now' | 'random' | 'lacking'> : never) : never;
 
 /** What comes of an attempt at a transport. All but the first three have been welcomed, or answered, after `delay`. */
 interface Condition {
@@ -63,7 +63,10 @@ export class World {
   life = Infinity;
   /** When tokens were asked for by way of `renew`. */
   readonly renewals: number[] = [];
-  #dropped = false; // the token: the next attempt asks for another
+  /** There is no token at hand; and how often its function is asked, as long as that is the application's. */
+  #lacking = false;
+  #asked = 0;
+  #source = 0;
   #state = '';
   #offline = false;
   #events: { at: number; fn: () => void }[] = [];
@@ -188,7 +191,7 @@ export class World {
     const { kind, delay, after } = condition;
     this.lives.set(id, live);
     this.attempts.push(this.now);
-    if (this.#dropped) this.#renewed();
+    assert.ok(!this.#lacking, 'nothing begins without a token');
     if (this.network === 'swallows') live.silent = 0;
     if (this.network === 'refuses' || kind === 'refuse') return this.#then(live, Math.min(delay, 20), () => this.end(live, { kind: 'refused', reason: 'no route' }));
     if (kind === 'swallow') return;
@@ -210,17 +213,24 @@ export class World {
     });
   }
 
-  /** What it was attached with is of no use: the next attempt has another token. */
+  /** What it was attached with is of no use: another is to be asked for. */
   #refused(live: Live): boolean {
     if (this.now < this.until) return false;
     const error = new FairleadError(this.says, this.says);
-    this.#dropped = true;
+    this.#lacking = true;
     if (this.lives.has(live.id)) this.end(live, { kind: 'server', reason: this.says, error });
     return true;
   }
 
+  /** The application has another function for tokens, perhaps. */
+  anew(): void {
+    this.#lacking = true;
+    this.#asked = 0;
+    this.#source++;
+  }
+
   #renewed(): void {
-    this.#dropped = false;
+    this.#lacking = false;
     this.until = this.now + this.life;
     this.says = 'expired';
   }
@@ -234,16 +244,20 @@ export class World {
     if (this.until < Infinity) this.#then(live, this.until + 10_000 - this.now, () => this.#refused(live) || this.#watch(live));
   }
 
-  /** The application gives another token, or fails to, and what serves is told. */
+  /** The application gives another token, in its own time, or fails to, and what serves is told. */
   #renew(): void {
     this.renewals.push(this.now);
-    const main = mainOf(this.link);
-    assert.ok(main, 'it is renewed for who serves');
-    const live = this.lives.get(main.id);
-    if (!this.calm && this.dice(0.2)) return this.after(20, () => this.dispatch({ type: 'renewed', error: new FairleadError('token', 'none') }));
-    if (live) this.#then(live, live.condition.delay, () => {
+    assert.ok(mainOf(this.link) || this.#lacking, 'it is renewed for who serves, or for who cannot begin');
+    const source = this.#source;
+    this.#asked++;
+    this.after(this.pick(this.calm ? [0, 20, 200] : [0, 20, 3_000, 8_000]), () => {
+      if (source !== this.#source) return;
+      this.#asked--;
+      if (!this.calm && this.dice(0.2)) return this.dispatch({ type: 'renewed', error: new FairleadError('token', 'none') });
       this.#renewed();
-      this.dispatch({ type: 'renewed', ...this.#expiry() });
+      this.dispatch({ type: 'given' });
+      const live = this.lives.get(mainOf(this.link)?.id ?? 0);
+      if (live) this.#then(live, live.condition.delay, () => this.dispatch({ type: 'renewed', ...this.#expiry() }));
     });
   }
 
@@ -287,7 +301,7 @@ export class World {
 
   dispatch(occurrence: Occurrence): void {
     const before = this.link;
-    const event = { ...occurrence, now: this.now, random: this.random() } as Event;
+    const event = { ...occurrence, now: this.now, random: this.random(), lacking: this.#lacking } as Event;
     this.steps++;
     const [link, effects] = step(before, event);
     this.link = link;
@@ -354,7 +368,7 @@ export class World {
     for (const a of others) assert.ok(due(link, a) <= a.since + (a.stage === 'opening' ? 1 : 3) * policy.budget, `attempt ${a.id} has all the time in the world`);
     const at = deadline(link);
     assert.ok(!Number.isNaN(at));
-    if (phase === 'open') assert.ok(attempts.length + queue.length > 0 && at < Infinity, 'stuck');
+    if (phase === 'open') assert.ok(attempts.length + queue.length > 0 && (at < Infinity || this.#asked > 0 || effects.some((e) => e.type === 'renew')), 'stuck');
     else assert.equal(attempts.length, 0, `attempts while ${phase}`);
     if (phase === 'waiting' || phase === 'probing') assert.ok(at <= this.now + 1.1 * 300_000 + policy.cap, 'a wait has an end');
     const left = mainOf(before);
@@ -429,6 +443,7 @@ export function storm(world: World): void {
 
 function nudge(world: World, type: 'online' | 'visible' | 'reconnect' | 'refresh'): void {
   world.asked.push(world.now);
+  if ((type === 'reconnect' || type === 'refresh') && world.dice(0.5)) world.anew();
   world.dispatch({ type });
 }
 

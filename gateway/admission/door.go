@@ -38,7 +38,7 @@ type Client struct {
 	Subject string     // of its token; "" if it has none
 	APIKey  string     // the name of the one that it shows; "" for none
 	Trusted bool       // it works for many, with an API key, or nobody is checked: limits by subject do not apply
-	Known   bool       // it has shown who it is. Only bodies ask
+	Known   bool       // it has shown who it is. Only bodies and places ask
 }
 
 // A holder is whose sessions are: a subject, or an API key's name after a NUL,

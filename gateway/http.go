@@ -124,7 +124,7 @@ func (g *Gateway) writeHeld(w http.ResponseWriter, status int, body []byte, held
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	to := newResponseSink(w, held.Stall)
-	to.setDeadline() // its time begins now: a poll, or a place in a queue, may have taken long
+	_ = to.setDeadline() // its time begins now: a poll, or a place in a queue, may have taken long
 	w.WriteHeader(status)
 	g.answers.begin(to, held)
 	defer g.answers.end(to)

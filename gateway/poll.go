@@ -158,17 +158,17 @@ func (p *poll) regrant() (ended bool, err error) {
 // same while the stored log is read for it.
 const catchUpGrace = 5 * time.Second
 
-// take adds what there is, and reports whether there was anything. The first
-// that there is may be too much for who does not read its answers.
+// take adds what there is, and reports whether there was anything. Who does not
+// read their answers may be refused the first of it, or not get all at once.
 func (p *poll) take() (took bool, err error) {
 	var batch [takeBatch]*broker.Entry
 	into := batch[:]
 	out := p.g.metrics.out[protocol.Poll]
 	before := p.frames
-	for len(p.body) < pollBytes && p.frames < pollMessages && (p.frames == before || !p.held.Over()) {
+	for len(p.body) < pollBytes && p.frames < pollMessages && (p.frames == before || p.held.Gather() == nil) {
 		n := p.reader.TryNext(into)
-		if n > 0 && p.frames == before {
-			if err := p.held.Room(); err != nil {
+		if p.frames == before {
+			if err := p.held.Take(sizeOf(into[:n])); err != nil && n > 0 {
 				return false, err
 			}
 		}
@@ -186,4 +186,12 @@ func (p *poll) take() (took bool, err error) {
 		}
 	}
 	return p.frames > before, nil
+}
+
+// sizeOf is how many bytes entries make in an answer.
+func sizeOf(entries []*broker.Entry) (n int) {
+	for _, e := range entries {
+		n += e.Wire.Len()
+	}
+	return n
 }

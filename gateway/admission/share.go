@@ -158,18 +158,23 @@ type Answer struct {
 // Answer is one to c that has nothing yet. The caller calls Leave.
 func (d *Door) Answer(c Client) *Answer { return &Answer{share: d.Share(c)} }
 
-// Gather holds, beside what the answer has, a mebibyte for what is about to be
-// gathered, or fails if there is no Room for that. Has ends it.
-func (a *Answer) Gather() error {
-	bytes := gatherBytes
-	if limit := a.share.d.Limits().Pending; limit >= 0 {
-		bytes = min(bytes, limit/pendingShare)
-	}
+// Take holds so many bytes more, or fails if there is no Room.
+func (a *Answer) Take(bytes int) error {
 	if err := a.share.take(bytes); err != nil {
 		return err
 	}
 	a.bytes += bytes
 	return nil
+}
+
+// Gather takes a mebibyte for what is about to be gathered, or fails if there is
+// no Room. Has ends it.
+func (a *Answer) Gather() error {
+	bytes := gatherBytes
+	if limit := a.share.d.Limits().Pending; limit >= 0 {
+		bytes = min(bytes, limit/pendingShare)
+	}
+	return a.Take(bytes)
 }
 
 // Has counts that the answer has that many bytes now.
@@ -180,9 +185,6 @@ func (a *Answer) Has(bytes int) {
 
 // Bytes is what is held for it.
 func (a *Answer) Bytes() int { return a.bytes }
-
-// Room and the following are those of its share.
-func (a *Answer) Room() error { return a.share.Room() }
 
 // Over is Share.Over.
 func (a *Answer) Over() bool { return a.share.Over() }

@@ -171,3 +171,16 @@ func TestAClientThatTakesNothingIsLetGo(t *testing.T) {
 		}
 	}, streams...)
 }
+
+// Nothing guesses another type for it (PROTOCOL.md 3.2 and 3.3).
+func TestAStreamIsWhatItSays(t *testing.T) {
+	over(t, func(t *testing.T, transport protocol.Transport) {
+		w := newWorld(t, Options{}, broker.Options{})
+		l := w.attach(transport, aHello)
+		defer l.hangUp()
+		h := l.response.Header
+		if h.Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(h.Get("Cache-Control"), "no-store") {
+			t.Errorf("got %v", h)
+		}
+	}, protocol.SSE, protocol.Stream)
+}

@@ -99,7 +99,7 @@ type limitsConfig struct {
 	ReadsPerIP         int  `key:"limits.reads_per_ip" default:"64" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Pages of history read at a time for one address."`
 	Bodies             size `key:"limits.bodies" default:"256MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Memory for the bodies and messages that are still coming, of all clients; one address may have a quarter, and those together half of whom it is not known who they are."`
 	UploadsPerClient   int  `key:"limits.uploads_per_client" default:"100" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Streams of messages that one token's sub sends at a time, or one address of who has none. API keys may send any number."`
-	Pending            size `key:"limits.pending" default:"256MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Memory for what waits to be sent, for all clients. When it is used up nobody new is served, and clients that take nothing for 5s are cut off."`
+	Pending            size `key:"limits.pending" default:"256MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Memory for what waits to be sent, for all clients; one sub may have an eighth, or else one address, and an API key a half. Whoever has used that up asks for nothing new, and is cut off if it takes nothing for 5s; so are all when all of it is used up."`
 }
 
 type logConfig struct {

@@ -88,6 +88,7 @@ type Broker struct {
 	tail        *tail
 	follower    *follower
 	catchUps    *catchUps
+	holdings    *holdings
 	stats       Stats
 	maxMessage  atomic.Int64  // bytes of a payload
 	streamTakes int64         // bytes of a message with its headers; 0 or less is any number. Constant
@@ -139,6 +140,7 @@ func (b *Broker) open(ctx context.Context) error {
 	}
 	b.tail = newTail(epoch, b.options.TailBytes)
 	b.catchUps = newCatchUps(b, b.options.CatchUps)
+	b.holdings = newHoldings()
 	if b.follower, err = startFollower(ctx, b, state); err != nil {
 		return err
 	}

@@ -54,9 +54,12 @@ func open(t testing.TB, o Options) *Broker {
 	return b
 }
 
-// leavesNothing checks that the tail holds nothing of readers that are closed.
+// leavesNothing checks that nothing is held of readers that are closed.
 func leavesNothing(t testing.TB, b *Broker) {
 	t.Helper()
+	if n := len(b.holdings.of); n > 0 {
+		t.Errorf("%d clients have subscriptions", n)
+	}
 	b.tail.mu.RLock()
 	defer b.tail.mu.RUnlock()
 	for name, w := range b.tail.channels {
@@ -66,6 +69,9 @@ func leavesNothing(t testing.TB, b *Broker) {
 	}
 	if n, in := len(b.tail.patterns), b.tail.interest.Count(); n > 0 || in > 0 {
 		t.Errorf("%d windows of patterns are there, %d in the list of interest", n, in)
+	}
+	if n := len(b.tail.shapes); n > 0 {
+		t.Errorf("the shapes of patterns with %d prefixes are there", n)
 	}
 	size := 0
 	for _, e := range b.tail.all.entries {

@@ -31,24 +31,31 @@ const retryInterval = 500 * time.Millisecond
 func (r *Reader) join() bool {
 	t := r.b.tail
 	t.mu.RLock()
-	defer t.mu.RUnlock()
 	behind, bound := r.findBehind()
 	if len(behind) == 0 {
 		r.enterWindows()
+		t.mu.RUnlock()
 		return true
 	}
 	from := uint64(math.MaxUint64)
 	for _, s := range behind {
 		from = min(from, s.after)
 	}
-	if from >= t.floor {
+	floor, known := t.floor, t.floor+(t.head-t.floor+1)/2
+	var entries []*Entry
+	var through uint64
+	if from >= floor {
+		entries, through = t.next(from)
+	}
+	t.mu.RUnlock()
+	if from >= floor { // patterns that overlap take long to match: the follower does not wait for it
 		r.b.stats.fromTail.Add(1)
-		found, through := t.scan(from, newSieve(behind))
+		found, through := newSieve(behind).pick(entries, through)
 		r.fill(found, through, bound)
 		return true
 	}
 	r.fetching = true
-	r.b.catchUps.ask(&catchUp{reader: r, client: r.client, round: r.round, behind: behind, from: from, bound: bound, known: t.floor + (t.head-t.floor+1)/2})
+	r.b.catchUps.ask(&catchUp{reader: r, client: r.client, round: r.round, behind: behind, from: from, bound: bound, known: known})
 	return false
 }
 
@@ -82,16 +89,31 @@ func (r *Reader) enterWindows() {
 	r.pos = math.MaxUint64
 	clear(r.ready) // the follower may have put some there that had no places yet
 	r.ready = r.ready[:0]
+	for _, s := range r.shares {
+		s.after = math.MaxUint64
+	}
 	for _, f := range r.follows {
 		r.pos = min(r.pos, f.after)
-		f.next = f.window.after(f.after)
-		f.ready = f.next < f.window.end()
-		if f.ready {
-			r.ready = append(r.ready, f)
+		if f.share != nil {
+			f.share.after = min(f.share.after, f.after)
+			continue
 		}
+		r.stand(f)
+	}
+	for _, s := range r.shares {
+		r.stand(&s.follow)
 	}
 	if len(r.ready) > 0 {
 		r.b.stats.fromTail.Add(1)
+	}
+}
+
+// stand gives f its place in its window. The caller holds mu and tail.mu for reading.
+func (r *Reader) stand(f *follow) {
+	f.next = f.window.after(f.after)
+	f.ready = f.next < f.window.end()
+	if f.ready {
+		r.ready = append(r.ready, f)
 	}
 }
 
@@ -158,6 +180,22 @@ func (s *sieve) wants(e *Entry) bool {
 		s.patterns.Match(e.Channel, func(after uint64) { wants = wants || e.Seq > after })
 	}
 	return wants
+}
+
+// pick collects those of entries that pass the sieve, within the limits of one
+// step, and tells up to where that is everything: through, if it looked at all.
+func (s *sieve) pick(entries []*Entry, through uint64) (found []*Entry, upTo uint64) {
+	size := 0
+	for i, e := range entries {
+		if len(found) == batchMessages || size >= batchBytes {
+			return found, entries[i-1].Seq
+		}
+		if s.wants(e) {
+			found = append(found, e)
+			size += e.size()
+		}
+	}
+	return found, through
 }
 
 // catchUp is a reader's wish for a part of the stored log.

@@ -25,6 +25,7 @@ type Reader struct {
 
 	mu      sync.Mutex // guards the following
 	follows []*follow
+	shares  []*share // of the windows that several of follows are read from
 	limit   int      // of follows; 0 is none
 	client  Client   // takes turns where the stored log has to be read
 	notices []notice // to be handed out before anything else; a few of each follow
@@ -48,7 +49,9 @@ type Reader struct {
 type follow struct {
 	span
 	reader *Reader
-	behind bool // the backlog, or what is fetched, is for it
+	holder string // the key of the client that it is counted to; constant
+	share  *share // what it is read with; nil if its window is for it alone
+	behind bool   // the backlog, or what is fetched, is for it
 
 	// Guarded by tail.mu, as Reader.ready is.
 	window *window
@@ -142,19 +145,32 @@ func (r *Reader) SetLimit(n int) {
 }
 
 // SetClient tells for whom this reader is, from when it next asks for something
-// of the stored log. As at first, it is a client of its own.
+// of the stored log, or subscribes. As at first, it is a client of its own.
 func (r *Reader) SetClient(c Client) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.client = c
 }
 
-// full reports that a subscription to name would be one too many. The caller holds mu.
-func (r *Reader) full(name string) error {
-	if r.limit <= 0 || len(r.follows) < r.limit || slices.ContainsFunc(r.follows, func(f *follow) bool { return f.name == name }) {
+// hold counts the subscription to the client, and returns the key that it is
+// counted to, if it is not one too many. To one that there is already, the new one
+// takes its place. The caller holds mu.
+func (r *Reader) hold(s span) (key string, err error) {
+	if i := slices.IndexFunc(r.follows, func(f *follow) bool { return f.name == s.name }); i >= 0 {
+		return r.follows[i].holder, nil
+	}
+	if err := r.full(); err != nil {
+		return "", err
+	}
+	return r.client.Key, r.b.holdings.enter(r.client, s)
+}
+
+// full reports that one more subscription would be one too many. The caller holds mu.
+func (r *Reader) full() error {
+	if r.limit <= 0 || len(r.follows) < r.limit {
 		return nil
 	}
-	return protocol.Errorf(protocol.RateLimited, "at most %d subscriptions are allowed: subscribe to a pattern in place of many channels", r.limit)
+	return exceeded(ExceededChannels, 0, "at most %d subscriptions are allowed: subscribe to a pattern in place of many channels", r.limit)
 }
 
 // follow adds a subscription in place of one with the same name.
@@ -164,14 +180,15 @@ func (r *Reader) follow(s span, notices []notice) error {
 		r.mu.Unlock()
 		return errGone()
 	}
-	if err := r.full(s.name); err != nil {
+	holder, err := r.hold(s)
+	if err != nil {
 		r.mu.Unlock()
 		return err
 	}
 	waiting := r.settle()
 	r.b.tail.mu.Lock()
 	r.drop(s.name)
-	f := &follow{reader: r, span: s}
+	f := &follow{reader: r, span: s, holder: holder}
 	r.follows = append(r.follows, f)
 	r.b.tail.enter(f)
 	r.b.tail.mu.Unlock()
@@ -188,8 +205,11 @@ func (r *Reader) Unsubscribe(name string) {
 	r.mu.Lock()
 	waiting := r.settle()
 	r.b.tail.mu.Lock()
-	r.drop(name)
+	dropped := r.drop(name)
 	r.b.tail.mu.Unlock()
+	if dropped != nil {
+		r.b.holdings.leave(dropped.holder, dropped.span)
+	}
 	r.mu.Unlock()
 	if waiting {
 		r.wake() // it stands nowhere until TryNext is called
@@ -225,6 +245,7 @@ func (r *Reader) Close() {
 	defer r.b.tail.mu.Unlock()
 	for _, f := range r.follows {
 		r.b.tail.leave(f)
+		r.b.holdings.leave(f.holder, f.span)
 	}
 	r.follows, r.notices = nil, nil
 	if r.notify == nil {
@@ -232,16 +253,18 @@ func (r *Reader) Close() {
 	}
 }
 
-// drop removes the subscription with that name, and what was to be said of it. The caller holds mu and tail.mu, and has settled.
-func (r *Reader) drop(name string) {
+// drop removes the subscription with that name, if there is one, and what was to
+// be said of it. The caller holds mu and tail.mu, and has settled.
+func (r *Reader) drop(name string) *follow {
 	for i, f := range r.follows {
 		if f.name == name {
 			r.b.tail.leave(f)
 			r.follows = slices.Delete(r.follows, i, i+1)
 			r.notices = slices.DeleteFunc(r.notices, func(n notice) bool { return n.name == name })
-			return
+			return f
 		}
 	}
+	return nil
 }
 
 // settle writes down how far each follow is served, and forgets everything
@@ -280,6 +303,9 @@ func (r *Reader) leaveWindows() {
 	}
 	clear(r.ready)
 	r.ready = r.ready[:0]
+	for _, s := range r.shares {
+		s.found = nil
+	}
 }
 
 // position is how far f is served while the reader catches up. The caller holds mu.
@@ -406,7 +432,11 @@ func (r *Reader) take(into []*Entry) (n int, exhausted bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	for n < len(into) {
-		e, behind := r.first()
+		e, unsifted, behind := r.first()
+		if unsifted != nil {
+			unsifted.sift(t)
+			continue
+		}
 		if behind {
 			if r.pos < t.floor { // or a purge took them
 				r.b.stats.behind.Add(1)
@@ -428,16 +458,20 @@ func (r *Reader) take(into []*Entry) (n int, exhausted bool) {
 	return n, false
 }
 
-// first takes the oldest entry of all ready follows, or nil if there is none.
-// The caller holds mu and tail.mu for reading.
-func (r *Reader) first() (first *Entry, behind bool) {
+// first takes the oldest entry of all ready follows, or nil if there is none, or
+// if it is not known because a share has to be sifted before, or because the tail
+// has moved past one. The caller holds mu and tail.mu for reading.
+func (r *Reader) first() (first *Entry, unsifted *share, behind bool) {
 	// As a rule there is one ready follow, and hardly ever more than a few.
 	for i := 0; i < len(r.ready); {
 		f := r.ready[i]
 		if f.next < f.window.base {
-			return nil, true
+			return nil, nil, true
 		}
 		e := f.peek()
+		if e == nil && f.next < f.window.end() {
+			return nil, f.share, false
+		}
 		if e == nil {
 			f.ready = false
 			last := len(r.ready) - 1
@@ -452,18 +486,22 @@ func (r *Reader) first() (first *Entry, behind bool) {
 		i++
 	}
 	if first == nil {
-		return nil, false
+		return nil, nil, false
 	}
 	for _, f := range r.ready { // several, if subscriptions overlap
 		if e := f.peek(); e == first {
-			f.next++
+			f.shift()
 		}
 	}
-	return first, false
+	return first, nil, false
 }
 
-// peek is f's next entry that it has not been served, or nil.
+// peek is f's next entry that it has not been served, or nil if there is none, or
+// if its share has none before next.
 func (f *follow) peek() *Entry {
+	if f.share != nil {
+		return f.share.peek()
+	}
 	w := f.window
 	for f.next < w.end() {
 		e := w.entries[f.next-w.base]
@@ -473,4 +511,13 @@ func (f *follow) peek() *Entry {
 		f.next++
 	}
 	return nil
+}
+
+// shift goes past what peek returned.
+func (f *follow) shift() {
+	if f.share != nil {
+		f.share.found = f.share.found[1:]
+	} else {
+		f.next++
+	}
 }

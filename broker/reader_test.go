@@ -75,7 +75,12 @@ func readersSimulation(t *testing.T, seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 1))
 	b := open(t, Options{TailBytes: 300 * (1 + random.IntN(100)), CatchUps: 2})
 	channels := []string{"a", "b.1", "b.2", "b.3", "c.1.x", "c.2.x"}
-	names := append([]string{">", "b.*", "c.>", "*.1.x", "*"}, channels...)
+	names := append([]string{">", "b.*", "c.>", "*.1.x", "*", "b.>", "*.*", "*.*.x", "c.*.x", "c.1.*"}, channels...)
+	if seed%2 > 0 { // most patterns have to share windows
+		for _, prefix := range []string{"", "b.", "c."} {
+			takeShapes(t, b, prefix)
+		}
+	}
 
 	for range random.IntN(200) {
 		publish(t, b, channels[random.IntN(len(channels))], "payload")

@@ -13,8 +13,8 @@ import (
 // much as they like, when they like. Nothing in it grows with a slow reader.
 //
 // Messages lie in windows: one for each channel that has messages here or is
-// followed, and one for each pattern that is followed. A cursor into a window
-// is a number.
+// followed, and one for each pattern that is followed, or for what is below its
+// literal prefix (see ownShapes). A cursor into a window is a number.
 type tail struct {
 	epoch string // constant
 	limit int    // bytes; constant
@@ -30,6 +30,7 @@ type tail struct {
 	all        window // every message, in the log's order
 	channels   map[string]*window
 	patterns   map[string]*window
+	shapes     map[string]map[shape]int     // by literal prefix: how many patterns of each shape have a window, beside the common one
 	interest   *gsl.GenericSublist[*window] // the windows of patterns
 	changes    uint64                       // of interest: what windows remember of it is good for one value
 	milestones []milestone                  // what the head has still to reach
@@ -44,6 +45,7 @@ func newTail(epoch string, limit int) *tail {
 		limit:    limit,
 		channels: make(map[string]*window),
 		patterns: make(map[string]*window),
+		shapes:   make(map[string]map[shape]int),
 		interest: gsl.NewSublist[*window](),
 	}
 }
@@ -54,8 +56,8 @@ type window struct {
 	name    string
 	entries []*Entry
 	base    uint64
-	from    uint64 // for patterns: entries up to this are not here, though they may be in the tail
-	follows []*follow
+	from    uint64    // for patterns: entries up to this are not here, though they may be in the tail
+	follows []*follow // places in it
 
 	// For channels: the windows of patterns that match it, as of that state of tail.interest.
 	matching []*window
@@ -90,6 +92,11 @@ func (w *window) pop() {
 	}
 }
 
+// pointerSize is what an entry costs in the window of a pattern: a pointer, as
+// much again that append leaves free, and one to the window, which a channel
+// remembers for at least one entry.
+const pointerSize = 24
+
 // append adds e, which must be the follower's next, and wakes who waits for it.
 func (t *tail) append(e *Entry) {
 	t.mu.Lock()
@@ -103,6 +110,7 @@ func (t *tail) append(e *Entry) {
 	t.push(w, e)
 	for _, p := range t.matching(w) {
 		t.push(p, e)
+		t.bytes += pointerSize
 	}
 	for t.bytes > t.limit && len(t.all.entries) > 1 {
 		t.evict()
@@ -154,6 +162,7 @@ func (t *tail) evict() {
 	for _, p := range t.matching(w) {
 		if len(p.entries) > 0 && p.entries[0] == e {
 			p.pop()
+			t.bytes -= pointerSize
 		}
 	}
 	if len(w.entries) > 0 && w.entries[0] == e {
@@ -172,17 +181,45 @@ func (t *tail) channel(name string) *window {
 	return w
 }
 
-// pattern is the window of a pattern, new if need be. The caller holds mu.
+// pattern is the window of a pattern, or the common one of its prefix if there
+// are windows of enough shapes; new if need be. The caller holds mu.
 func (t *tail) pattern(name string) *window {
-	w := t.patterns[name]
-	if w == nil {
-		w = &window{name: name, from: t.head}
-		t.patterns[name] = w
-		// A valid pattern is a valid subject: Insert cannot fail.
-		_ = t.interest.Insert(name, w)
-		t.changes++
+	if w := t.patterns[name]; w != nil {
+		return w
 	}
+	prefix, s := shapeOf(name)
+	if name != common(prefix) {
+		of := t.shapes[prefix]
+		if of[s] == 0 && len(of) >= ownShapes {
+			return t.pattern(common(prefix))
+		}
+		if of == nil {
+			of = make(map[shape]int)
+			t.shapes[prefix] = of
+		}
+		of[s]++
+	}
+	w := &window{name: name, from: t.head}
+	t.patterns[name] = w
+	// A valid pattern is a valid subject: Insert cannot fail.
+	_ = t.interest.Insert(name, w)
+	t.changes++
 	return w
+}
+
+// dropShape forgets that the pattern has a window. The caller holds mu.
+func (t *tail) dropShape(pattern string) {
+	prefix, s := shapeOf(pattern)
+	of := t.shapes[prefix]
+	if pattern == common(prefix) {
+		return
+	}
+	if of[s]--; of[s] == 0 {
+		delete(of, s)
+	}
+	if len(of) == 0 {
+		delete(t.shapes, prefix)
+	}
 }
 
 // matching are the windows of patterns that match the channel of w. The caller holds mu.
@@ -203,6 +240,8 @@ func (t *tail) forget(w *window) {
 	}
 	if t.patterns[w.name] == w {
 		delete(t.patterns, w.name)
+		t.dropShape(w.name)
+		t.bytes -= len(w.entries) * pointerSize
 		w.entries = nil // windows of channels remember it until they are used again
 		_ = t.interest.Remove(w.name, w)
 		t.changes++
@@ -211,20 +250,42 @@ func (t *tail) forget(w *window) {
 	}
 }
 
-// enter makes f follow its window. The caller holds mu.
+// enter makes f, one of its reader's follows, follow its window. The caller
+// holds Reader.mu and mu.
 func (t *tail) enter(f *follow) {
-	if f.wild {
-		f.window = t.pattern(f.name)
-	} else {
+	switch {
+	case !f.wild:
 		f.window = t.channel(f.name)
+	default:
+		f.window = t.pattern(f.name)
+		if f.window.name != f.name {
+			f.reader.shareOf(f.window).add(f)
+			return
+		}
 	}
-	f.slot = len(f.window.follows)
-	f.window.follows = append(f.window.follows, f)
+	f.window.put(f)
 }
 
-// leave undoes enter. The caller holds mu.
+// leave undoes enter. The caller holds Reader.mu and mu.
 func (t *tail) leave(f *follow) {
 	w := f.window
+	if f.share != nil {
+		f.share.remove(f)
+	} else {
+		w.take(f)
+	}
+	f.window = nil
+	t.forget(w)
+}
+
+// put gives f its place among those that are woken. The caller holds tail.mu.
+func (w *window) put(f *follow) {
+	f.slot = len(w.follows)
+	w.follows = append(w.follows, f)
+}
+
+// take undoes put. The caller holds tail.mu.
+func (w *window) take(f *follow) {
 	last := len(w.follows) - 1
 	w.follows[f.slot] = w.follows[last]
 	w.follows[f.slot].slot = f.slot
@@ -233,28 +294,27 @@ func (t *tail) leave(f *follow) {
 	if last == 0 {
 		w.follows = nil
 	}
-	f.window = nil
-	t.forget(w)
 }
 
 // scanEntries is how many entries are looked at while mu is held: the follower waits.
 const scanEntries = 4096
 
-// scan collects the next entries after from that pass the sieve, within the
-// limits of one step, and tells up to where it looked. The caller holds mu for reading.
-func (t *tail) scan(from uint64, s *sieve) (found []*Entry, through uint64) {
-	entries := t.all.entries[t.all.after(from)-t.all.base:]
-	size := 0
-	for i, e := range entries {
-		if i == scanEntries || len(found) == batchMessages || size >= batchBytes {
-			return found, entries[i-1].Seq
-		}
-		if !e.dead && s.wants(e) {
-			found = append(found, e)
-			size += e.size()
+// next are some of the entries after from, and up to where those are all. The
+// caller holds mu for reading.
+func (t *tail) next(from uint64) (entries []*Entry, through uint64) {
+	all := t.all.entries[t.all.after(from)-t.all.base:]
+	through = max(t.head, from)
+	if len(all) > scanEntries {
+		all = all[:scanEntries]
+		through = all[scanEntries-1].Seq
+	}
+	entries = make([]*Entry, 0, len(all))
+	for _, e := range all {
+		if !e.dead {
+			entries = append(entries, e)
 		}
 	}
-	return found, max(t.head, from)
+	return entries, through
 }
 
 // last are the last n entries of a channel before seq that the tail holds, and from where on it holds all.

@@ -5,10 +5,13 @@ import (
 	"sync"
 )
 
-// A Client is for whom the stored log is read. Those with the same key are one.
+// A Client is for whom the log is read and written. Those with the same key are
+// one. Its bounds are not there if they are 0.
 type Client struct {
-	Key  string // "": nobody else
-	Most int    // reads of the stored log at a time; 0: no bound of its own
+	Key           string // "": nobody else, and its subscriptions have no bounds
+	Most          int    // turns at a time: reads of the stored log, and so on
+	Subscriptions int    // of all its readers
+	Patterns      int    // different ones that they follow
 }
 
 // turns gives out a few places: to the clients that wait for one in turn,

@@ -1,0 +1,97 @@
+package broker
+
+import (
+	"math"
+	"slices"
+
+	"github.com/nats-io/nats-server/v2/server/gsl"
+)
+
+// A share is where a reader stands in a window that is wider than the patterns
+// of its that are read there: they have one place, and take what they want.
+type share struct {
+	follow // the place; it is not one of the reader's follows
+
+	// Guarded by Reader.mu.
+	members int
+	sieve   *gsl.GenericSublist[*follow] // the members
+	found   []*Entry                     // what they want of the window's entries before next
+}
+
+// shareOf is the reader's share of a window, new if need be. The caller holds mu and tail.mu.
+func (r *Reader) shareOf(w *window) *share {
+	if i := slices.IndexFunc(r.shares, func(s *share) bool { return s.window == w }); i >= 0 {
+		return r.shares[i]
+	}
+	s := &share{follow: follow{reader: r, window: w}, sieve: gsl.NewSublist[*follow]()}
+	s.share = s
+	w.put(&s.follow)
+	r.shares = append(r.shares, s)
+	return s
+}
+
+// add makes f a member. The caller holds Reader.mu and tail.mu.
+func (s *share) add(f *follow) {
+	f.share = s
+	s.members++
+	_ = s.sieve.Insert(f.name, f) // a valid pattern is a valid subject
+}
+
+// remove undoes add. The caller holds Reader.mu and tail.mu.
+func (s *share) remove(f *follow) {
+	f.share = nil
+	s.members--
+	_ = s.sieve.Remove(f.name, f)
+	if s.members > 0 {
+		return
+	}
+	s.reader.shares = slices.DeleteFunc(s.reader.shares, func(other *share) bool { return other == s })
+	s.window.take(&s.follow)
+}
+
+// peek is the next entry that is wanted, or nil. The caller holds Reader.mu and tail.mu for reading.
+func (s *share) peek() *Entry {
+	for len(s.found) > 0 {
+		if e := s.found[0]; !e.dead {
+			return e
+		}
+		s.found = s.found[1:]
+	}
+	s.found = nil
+	return nil
+}
+
+// sift looks at the next entries of the window. Patterns that overlap take long
+// to match: tail.mu, which the caller holds for reading with Reader.mu, is let go
+// meanwhile.
+func (s *share) sift(t *tail) {
+	entries := s.window.entries[s.next-s.window.base:]
+	entries = slices.Clone(entries[:min(len(entries), scanEntries)])
+	t.mu.RUnlock()
+	found, n := s.pick(entries)
+	t.mu.RLock()
+	s.found = found
+	s.next += uint64(n)
+}
+
+// pick finds what the members want, within the limits of one step of all the
+// reader's shares, and tells how many entries it looked at. The caller holds Reader.mu.
+func (s *share) pick(entries []*Entry) (found []*Entry, n int) {
+	shares := len(s.reader.shares)
+	size := 0
+	channel, after := "", uint64(math.MaxUint64) // after which the members want that channel's
+	for i, e := range entries {
+		if len(found)*shares >= batchMessages || size*shares >= batchBytes {
+			return found, i
+		}
+		if e.Channel != channel {
+			channel, after = e.Channel, math.MaxUint64
+			s.sieve.Match(channel, func(f *follow) { after = min(after, f.after) })
+		}
+		if e.Seq > after {
+			found = append(found, e)
+			size += e.size()
+		}
+	}
+	return found, len(entries)
+}

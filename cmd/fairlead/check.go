@@ -3,6 +3,7 @@ package main
 import (
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -10,6 +11,11 @@ import (
 // check reports all settings that contradict others. It looks at nothing but the settings.
 func (c *config) check(origin func(key string) string) *report {
 	r := newReport(c, origin)
+	c.checkAll(r)
+	return r
+}
+
+func (c *config) checkAll(r *report) {
 	c.checkListen(r)
 	c.checkProxies(r)
 	c.checkTLS(r)
@@ -18,7 +24,6 @@ func (c *config) check(origin func(key string) string) *report {
 	c.checkLog(r)
 	c.checkTimes(r)
 	c.checkLimits(r)
-	return r
 }
 
 // open tells whether everybody may do everything.
@@ -27,6 +32,13 @@ func (c *config) open() bool {
 	return !a.hasKeys() && a.APIKeys == "" && !a.hasAnonymous()
 }
 
+// What open looks at, and what hasKeys and hasAnonymous do.
+var (
+	keySettings       = []string{"auth.secret", "auth.secret_file", "auth.keys", "auth.jwks"}
+	anonymousSettings = []string{"auth.anonymous.subscribe", "auth.anonymous.publish", "auth.anonymous.presence"}
+	closingSettings   = slices.Concat(keySettings, anonymousSettings, []string{"auth.api_keys"})
+)
+
 // checkListen refuses to let others than this machine into an open gateway.
 func (c *config) checkListen(r *report) {
 	if isLocalAddress(c.Listen) {
@@ -34,11 +46,11 @@ func (c *config) checkListen(r *report) {
 	}
 	switch {
 	case c.open() && !c.Insecure:
-		r.wrong("listen", "%s", mustNotBeOpen)
+		r.beside(closingSettings...).beside("insecure").wrong("listen", "%s", mustNotBeOpen)
 	case c.open():
-		r.doubtful("insecure", "everybody who reaches %s may do everything: let nobody reach it but what authenticates them", c.Listen)
+		r.beside(closingSettings...).doubtful("insecure", "everybody who reaches %s may do everything: let nobody reach it but what authenticates them", c.Listen)
 	case c.Auth.hasKeys() && !c.secure() && len(c.TrustedProxy) == 0:
-		r.doubtful("listen", "tokens can be read by whoever is on the way: serve HTTPS, or name the proxy that does in trusted_proxy")
+		r.beside("tls.cert", "acme.domains", "trusted_proxy").doubtful("listen", "tokens can be read by whoever is on the way: serve HTTPS, or name the proxy that does in trusted_proxy")
 	}
 }
 
@@ -58,7 +70,7 @@ func isLocalAddress(listen string) bool {
 
 func (c *config) checkProxies(r *report) {
 	if c.ProxyProtocol && len(c.TrustedProxy) == 0 {
-		r.wrong("proxy_protocol", "it must be false, unless trusted_proxy names who sends it")
+		r.beside("trusted_proxy").wrong("proxy_protocol", "it must be false, unless trusted_proxy names who sends it")
 	}
 	for _, network := range c.TrustedProxy {
 		if network.Bits() == 0 {
@@ -67,19 +79,19 @@ func (c *config) checkProxies(r *report) {
 		}
 	}
 	if len(c.TrustedProxy) == 0 && r.given("forwarded_header") {
-		r.doubtful("forwarded_header", "nobody is believed there: name the proxies in trusted_proxy")
+		r.beside("trusted_proxy").doubtful("forwarded_header", "nobody is believed there: name the proxies in trusted_proxy")
 	}
 	if len(c.TrustedProxy) > 0 && c.open() && !c.Insecure {
-		r.doubtful("trusted_proxy", "the gateway is open, and so is what the proxy lets through: configure auth, or set insecure if the proxy authenticates")
+		r.beside(closingSettings...).beside("insecure").doubtful("trusted_proxy", "the gateway is open, and so is what the proxy lets through: configure auth, or set insecure if the proxy authenticates")
 	}
 }
 
 func (c *config) checkLog(r *report) {
 	if c.Stream.Dedupe > c.Stream.MaxAge {
-		r.wrong("stream.dedupe", "it must be a duration of at most stream.max_age, which is %s", formatDuration(c.Stream.MaxAge))
+		r.beside("stream.max_age").wrong("stream.dedupe", "it must be a duration of at most stream.max_age, which is %s", formatDuration(c.Stream.MaxAge))
 	}
 	if c.NATS == "" && c.Stream.Replicas > 1 {
-		r.wrong("stream.replicas", "it must be 1, unless nats names a cluster: the log in data has one copy")
+		r.beside("nats").wrong("stream.replicas", "it must be 1, unless nats names a cluster: the log in data has one copy")
 	}
 	if c.NATS == "" {
 		return

@@ -19,13 +19,13 @@ func (a *authConfig) hasAnonymous() bool {
 func (c *config) checkAuth(r *report) {
 	a := &c.Auth
 	if a.JWKS != "" && a.Issuer == "" && len(a.Audience) == 0 {
-		r.wrong("auth.jwks", "its keys may sign tokens for other applications too: say which are for this one with auth.audience, or at least auth.issuer")
+		r.beside("auth.issuer", "auth.audience").wrong("auth.jwks", "its keys may sign tokens for other applications too: say which are for this one with auth.audience, or at least auth.issuer")
 	}
 	if a.Grace > a.MaxLifetime {
-		r.wrong("auth.grace", "it must be a duration of at most auth.max_lifetime, which is %s", formatDuration(a.MaxLifetime))
+		r.beside("auth.max_lifetime").wrong("auth.grace", "it must be a duration of at most auth.max_lifetime, which is %s", formatDuration(a.MaxLifetime))
 	}
 	if a.Skew > a.MaxLifetime {
-		r.wrong("auth.skew", "it must be a duration of at most auth.max_lifetime, which is %s", formatDuration(a.MaxLifetime))
+		r.beside("auth.max_lifetime").wrong("auth.skew", "it must be a duration of at most auth.max_lifetime, which is %s", formatDuration(a.MaxLifetime))
 	}
 	if c.Insecure && !c.open() {
 		r.doubtful("insecure", "it has no effect, but would have on the day when the keys are gone: leave it out")
@@ -36,11 +36,11 @@ func (c *config) checkAuth(r *report) {
 	}
 	for _, key := range []string{"auth.issuer", "auth.audience", "auth.skew", "auth.max_lifetime", "auth.grace"} {
 		if r.given(key) {
-			r.doubtful(key, "there are no tokens for it to be about: configure auth.secret, auth.keys or auth.jwks")
+			r.beside(keySettings...).doubtful(key, "there are no tokens for it to be about: configure auth.secret, auth.keys or auth.jwks")
 		}
 	}
 	if a.APIKeys != "" && !a.hasAnonymous() {
-		r.doubtful("auth.api_keys", "only origins can come in: configure auth.secret, auth.keys or auth.jwks for their clients, or auth.anonymous")
+		r.beside(keySettings...).beside(anonymousSettings...).doubtful("auth.api_keys", "only origins can come in: configure auth.secret, auth.keys or auth.jwks for their clients, or auth.anonymous")
 	}
 }
 

@@ -5,7 +5,7 @@ func (c *config) checkLimits(r *report) {
 	l := &c.Limits
 	atLeastFrame := func(key string, limit size) {
 		if limit < l.Frame {
-			r.wrong(key, "it must be a size of at least limits.frame, which is %s", l.Frame)
+			r.beside("limits.frame").wrong(key, "it must be a size of at least limits.frame, which is %s", l.Frame)
 		}
 	}
 	atLeastFrame("stream.max_bytes", c.Stream.MaxBytes)
@@ -14,16 +14,16 @@ func (c *config) checkLimits(r *report) {
 		atLeastFrame("limits.pending", l.Pending)
 	}
 	if l.Batch < l.Frame {
-		r.doubtful("limits.batch", "no request can hold a message of limits.frame, which is %s: raise one, or lower the other", l.Frame)
+		r.beside("limits.frame").doubtful("limits.batch", "no request can hold a message of limits.frame, which is %s: raise one, or lower the other", l.Frame)
 	}
 	if c.TailBytes < l.Frame {
-		r.doubtful("tail_bytes", "a message of limits.frame, which is %s, has no room in memory, and each reader reads it from the log", l.Frame)
+		r.beside("limits.frame").doubtful("tail_bytes", "a message of limits.frame, which is %s, has no room in memory, and each reader reads it from the log", l.Frame)
 	}
 	if l.CatchUpsPerClient > c.CatchUps && r.given("limits.catch_ups_per_client") {
-		r.doubtful("limits.catch_ups_per_client", "all clients together have catch_ups, which is %d", c.CatchUps)
+		r.beside("catch_ups").doubtful("limits.catch_ups_per_client", "all clients together have catch_ups, which is %d", c.CatchUps)
 	}
 	if l.Bodies > 0 && l.Bodies/4 < l.Batch {
-		r.doubtful("limits.bodies", "one address may have a quarter of it, which is less than one request of limits.batch, which is %s", l.Batch)
+		r.beside("limits.batch").doubtful("limits.bodies", "one address may have a quarter of it, which is less than one request of limits.batch, which is %s", l.Batch)
 	}
 	for _, pair := range []struct {
 		key      string
@@ -38,7 +38,7 @@ func (c *config) checkLimits(r *report) {
 		{"limits.commands", l.Commands, "limits.commands_per_ip", l.CommandsPerIP},
 	} {
 		if pair.whole > 0 && pair.part > pair.whole {
-			r.doubtful(pair.key, "it is never reached, and so one can take what is there for all: stay below %s, which is %d", pair.wholeKey, pair.whole)
+			r.beside(pair.wholeKey).doubtful(pair.key, "it is never reached, and so one can take what is there for all: stay below %s, which is %d", pair.wholeKey, pair.whole)
 		}
 	}
 }

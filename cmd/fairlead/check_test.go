@@ -166,16 +166,61 @@ func TestAllMistakesAreToldAtOnce(t *testing.T) {
 	file := writeFile(t, "beats: 1s\nlimits:\n  frame: huge\n  bach: 1MiB\n")
 	for _, command := range []string{"serve", "check-config"} {
 		got := runProgram(t, []string{"FAIRLEAD_DRAIN=soon", "FAIRLEAD_BAET=1s"}, command, "--config", file, "--listen=nowhere", "--log-level=loud")
+		told := got.err
+		if command == "check-config" {
+			told = got.out
+		}
 		if got.code != 2 {
 			t.Errorf("%s: exit %d", command, got.code)
 		}
 		for _, want := range []string{"beats, ", `limits.frame is "huge"`, "limits.bach, ", `drain is "soon"`, "FAIRLEAD_BAET, ", `listen is "nowhere"`, `log.level is "loud"`} {
-			if !strings.Contains(got.err, want) {
-				t.Errorf("%s: got %s, which lacks %q", command, got.err, want)
+			if !strings.Contains(told, want) {
+				t.Errorf("%s: got %s, which lacks %q", command, told, want)
 			}
 		}
-		if n := strings.Count(got.err, "\n"); n != 7 {
+		if n := strings.Count(told, "\n"); n != 7 {
 			t.Errorf("%s: %d lines", command, n)
+		}
+	}
+}
+
+// TestMistakesHideNothingElse has settings that cannot be read beside contradictions and bad files.
+func TestMistakesHideNothingElse(t *testing.T) {
+	for name, c := range map[string]struct {
+		file             string
+		env, args        []string
+		errors, warnings []string
+	}{
+		"all kinds": {
+			"beat: 2m\nlimits: {frame: huge, fanout: 1KiB}\nbeats: 1s\n", nil, []string{"--stream-replicas=2", "--auth-keys=/nowhere", "--data=/dev/null", "--drain=x"},
+			[]string{"beats,", "limits.frame", "drain", "stream.replicas", "auth.keys", "data"}, []string{"beat"},
+		},
+		"what may be secured":       {"", []string{"FAIRLEAD_AUTH_SECRET=short"}, []string{"--listen=:1", "--auth-grace=1s"}, []string{"auth.secret"}, nil},
+		"a slip in what secures":    {"auth: {secert: x}", nil, []string{"--listen=:1"}, []string{"auth.secert,"}, nil},
+		"a slip in a variable":      {"", []string{"FAIRLEAD_AUTH_SECRET_FIEL=x"}, []string{"--listen=:1"}, []string{"FAIRLEAD_AUTH_SECRET_FIEL,"}, nil},
+		"open, with a slip":         {"", []string{"FAIRLEAD_BAET=1s"}, []string{"--listen=:1"}, []string{"FAIRLEAD_BAET,", "listen"}, nil},
+		"a section as a value":      {"auth: x", nil, []string{"--listen=:1", "--stream-replicas=2"}, []string{"auth,", "stream.replicas"}, nil},
+		"a file that is not there":  {"", nil, []string{"--config=/nowhere", "--listen=:1"}, []string{"config"}, nil},
+		"a file that is no YAML":    {"listen: [", nil, []string{"--stream-replicas=2"}, []string{"FILE:1:"}, nil},
+		"age and what hangs on it":  {"", nil, []string{"--stream-max-age=1", "--stream-dedupe=24h"}, []string{"stream.max_age"}, nil},
+		"limits, and their wholes":  {"", nil, []string{"--limits-attachments=x", "--limits-batch=x", "--limits-bodies=1MiB", "--limits-attachments-per-ip=200000"}, []string{"limits.attachments", "limits.batch"}, nil},
+		"the same, and they differ": {"", nil, []string{"--limits-attachments=1000", "--limits-frame=x", "--limits-bodies=1MiB"}, []string{"limits.frame"}, []string{"limits.bodies", "limits.attachments_per_ip"}},
+	} {
+		args := append([]string{"check-config"}, c.args...)
+		path := "FILE"
+		if c.file != "" {
+			path = writeFile(t, c.file)
+			args = append(args, "--config", path)
+		}
+		if !strings.Contains(strings.Join(args, " "), "--data") {
+			args = append(args, "--data", t.TempDir())
+		}
+		got := runProgram(t, c.env, args...)
+		errors, warnings := findings(strings.ReplaceAll(got.out, path, "FILE"))
+		slices.Sort(errors)
+		slices.Sort(c.errors)
+		if got.code != 2 || !slices.Equal(errors, c.errors) || !slices.Equal(warnings, c.warnings) {
+			t.Errorf("%s: exit %d, errors about %v and warnings about %v, want %v and %v in\n%s%s", name, got.code, errors, warnings, c.errors, c.warnings, got.out, got.err)
 		}
 	}
 }

@@ -12,17 +12,24 @@ type checkConfigCmd struct {
 }
 
 // Run prints all that is wrong and doubtful about the settings, and about the
-// files that they name. It fails if something is wrong.
+// files that they name, all of it at once. Of a setting that cannot be read
+// nothing else is said. It fails if something is wrong.
 func (cmd *checkConfigCmd) Run(std stdio, sources *sources) error {
-	r := cmd.check(sources.originOf)
+	r := newReport(&cmd.config, sources.originOf)
+	r.errors, r.unread = sources.mistakes, sources.isUnread
+	cmd.checkAll(r)
 	cmd.examine(r)
 	if err := r.print(std.out); err != nil {
 		return err
 	}
-	if n := len(r.errors); n > 0 {
-		return usagef("the settings cannot be used: %d of these are errors", n)
+	switch n := len(r.errors); n {
+	case 0:
+		return nil
+	case 1:
+		return usagef("the settings cannot be used: there is an error")
+	default:
+		return usagef("the settings cannot be used: there are %d errors", n)
 	}
-	return nil
 }
 
 // print writes one finding a line.

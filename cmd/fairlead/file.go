@@ -18,7 +18,7 @@ func parseFile(path string, text []byte, known []string) (map[string]given, []er
 	file := settingsFile{path: path, known: known, settings: map[string]given{}}
 	tree, err := parser.ParseBytes(text, 0)
 	if err != nil {
-		return file.settings, []error{yamlError(path, err)}
+		return file.settings, []error{&mistake{error: yamlError(path, err)}}
 	}
 	for _, doc := range tree.Docs {
 		if doc.Body != nil {
@@ -48,8 +48,9 @@ func (f *settingsFile) at(node ast.Node) string {
 	return fmt.Sprintf("%s:%d", f.path, node.GetToken().Position.Line)
 }
 
-func (f *settingsFile) mistaken(format string, args ...any) {
-	f.mistakes = append(f.mistakes, fmt.Errorf(format, args...))
+// mistaken reports a mistake about the settings whose keys are about, or begin so.
+func (f *settingsFile) mistaken(about, format string, args ...any) {
+	f.mistakes = append(f.mistakes, &mistake{about, false, fmt.Errorf(format, args...)})
 }
 
 // section gathers the settings of node, whose keys begin with prefix.
@@ -59,11 +60,11 @@ func (f *settingsFile) section(prefix string, node ast.Node) {
 	}
 	mapping, ok := node.(ast.MapNode)
 	if !ok && prefix == "" {
-		f.mistaken("%s: the file must hold settings, such as listen: 127.0.0.1:8080", f.at(node))
+		f.mistaken("", "%s: the file must hold settings, such as listen: 127.0.0.1:8080", f.at(node))
 		return
 	}
 	if !ok {
-		f.mistaken("%s, in %s, has a plain value: it must be a section with the settings %s",
+		f.mistaken(strings.TrimSuffix(prefix, "."), "%s, in %s, has a plain value: it must be a section with the settings %s",
 			strings.TrimSuffix(prefix, "."), f.at(node), strings.Join(f.under(prefix), ", "))
 		return
 	}
@@ -81,14 +82,15 @@ func (f *settingsFile) setting(key string, entry, value ast.Node) {
 		}
 		scalar, ok := value.(ast.ScalarNode)
 		if _, block := value.(*ast.LiteralNode); !ok || block || value.Type() == ast.NullType {
-			f.mistaken("%s has no plain value in %s: write one, such as %s: …, or leave the setting out", key, f.at(entry), key[strings.LastIndexByte(key, '.')+1:])
+			f.mistaken(key, "%s has no plain value in %s: write one, such as %s: …, or leave the setting out", key, f.at(entry), key[strings.LastIndexByte(key, '.')+1:])
 			return
 		}
 		f.settings[key] = given{scalar.GetToken().Value, f.at(value)}
 	case len(f.under(key+".")) > 0:
 		f.section(key+".", value)
 	default:
-		f.mistakes = append(f.mistakes, unknownSetting(key, f.at(entry), f.known))
+		meant := nearest(key, f.known)
+		f.mistakes = append(f.mistakes, unknownSetting(key, f.at(entry), meant, meant))
 	}
 }
 
@@ -97,7 +99,7 @@ func (f *settingsFile) list(key string, list *ast.SequenceNode) {
 	texts := make([]string, len(list.Values))
 	for i, value := range list.Values {
 		if _, plain := value.(ast.ScalarNode); !plain {
-			f.mistaken("%s holds something else than plain values in %s", key, f.at(value))
+			f.mistaken(key, "%s holds something else than plain values in %s", key, f.at(value))
 			return
 		}
 		texts[i] = value.GetToken().Value

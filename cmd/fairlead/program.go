@@ -108,7 +108,7 @@ func parse(into *program, sources *sources, std stdio) (command *kong.Context, e
 	if err != nil {
 		sources.mistaken(fmt.Errorf("%w: see fairlead --help", err))
 	}
-	if len(sources.mistakes) > 0 {
+	if len(sources.mistakes) > 0 && (err != nil || command.Command() != "check-config") { // which tells of them beside all else
 		return nil, usageError{errors.Join(sources.mistakes...)}
 	}
 	return command, nil

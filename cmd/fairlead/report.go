@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 )
 
 // A report is what is wrong, or doubtful, about settings that are each right by
 // themselves. Not for concurrent use.
 type report struct {
 	origin func(key string) string // where a setting came from
+	unread func(key string) bool   // nil, or tells that a setting is not what was written, and so nothing is reported of it
 	shown  map[string]string       // values by key, as they may be shown
 
 	errors   []error // a gateway is not started with these
@@ -24,18 +26,29 @@ func newReport(c *config, origin func(key string) string) *report {
 	return r
 }
 
+// beside is the report, for what is to be said of a setting because of what
+// others are; or, if one of those could not be read, one that nobody looks at.
+func (r *report) beside(keys ...string) *report {
+	if r.unread != nil && slices.ContainsFunc(keys, r.unread) {
+		return &report{origin: r.origin}
+	}
+	return r
+}
+
 // wrong reports that the setting cannot be as it is. The advice says what to do.
 func (r *report) wrong(key, advice string, args ...any) {
-	r.errors = append(r.errors, r.finding(key, advice, args))
+	r.add(&r.errors, key, advice, args)
 }
 
 // doubtful reports that the setting is likely not what was meant.
 func (r *report) doubtful(key, advice string, args ...any) {
-	r.warnings = append(r.warnings, r.finding(key, advice, args))
+	r.add(&r.warnings, key, advice, args)
 }
 
-func (r *report) finding(key, advice string, args []any) error {
-	return &settingError{key: key, value: r.shown[key], origin: r.origin(key), advice: fmt.Sprintf(advice, args...)}
+func (r *report) add(to *[]error, key, advice string, args []any) {
+	if r.unread == nil || !r.unread(key) {
+		*to = append(*to, &settingError{key: key, value: r.shown[key], origin: r.origin(key), advice: fmt.Sprintf(advice, args...)})
+	}
 }
 
 // given tells whether somebody has set the setting.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -22,10 +23,40 @@ type sources struct {
 	file     map[string]given  // by key
 	origins  map[string]string // by key, of the settings that are not the default
 	mistakes []error           // all that is wrong with settings, each by itself
+	unread   []string          // the keys, or beginnings of keys, of what could not be read for that; "" is all
+	slips    []string          // the keys that were meant where something else is written
 }
 
 // mistaken remembers a mistake: the others are looked for as well before any is told of.
-func (s *sources) mistaken(err error) { s.mistakes = append(s.mistakes, err) }
+func (s *sources) mistaken(err error) {
+	s.mistakes = append(s.mistakes, err)
+	if e, ok := errors.AsType[*settingError](err); ok {
+		s.unread = append(s.unread, e.key)
+	}
+	if e, ok := errors.AsType[*mistake](err); ok && e.slip {
+		s.slips = append(s.slips, e.about)
+	} else if ok {
+		s.unread = append(s.unread, e.about)
+	}
+}
+
+// isUnread tells whether somebody has written something for the setting that
+// could not be read, so that it is the default, which nobody meant.
+func (s *sources) isUnread(key string) bool {
+	return slices.ContainsFunc(s.unread, func(about string) bool {
+		return about == "" || about == key || strings.HasPrefix(key, about+".")
+	}) || slices.Contains(s.slips, key) && s.originOf(key) == defaultOrigin
+}
+
+// A mistake is one in how settings are written.
+type mistake struct {
+	about string // the key that it is about, or the beginning of several; "" for all
+	slip  bool   // something else is written for it; "" for nothing
+	error
+}
+
+// Unwrap returns what is wrong.
+func (m *mistake) Unwrap() error { return m.error }
 
 // Validate implements kong.Resolver.
 func (s *sources) Validate(*kong.Application) error { return nil }
@@ -75,12 +106,14 @@ func (s *sources) load(ctx *kong.Context) {
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		s.mistaken(&settingError{key: "config", value: path, origin: s.originOfConfig(ctx), advice: "it must be a file that can be read (" + err.Error() + ")"})
+		s.mistaken(&mistake{error: &settingError{key: "config", value: path, origin: s.originOfConfig(ctx), advice: "it must be a file that can be read (" + err.Error() + ")"}})
 		return
 	}
 	var mistakes []error
 	s.file, mistakes = parseFile(path, text, known)
-	s.mistakes = append(s.mistakes, mistakes...)
+	for _, err := range mistakes {
+		s.mistaken(err)
+	}
 }
 
 // defaultOrigin is where a setting comes from that nobody has set.
@@ -117,7 +150,8 @@ func (s *sources) checkVariables(known []string) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.env)) {
 		if strings.HasPrefix(name, "FAIRLEAD_") && !slices.Contains(variables, name) && !isServiceLink(name) {
-			s.mistaken(unknownSetting(name, "the environment", variables))
+			meant := nearest(name, variables)
+			s.mistaken(unknownSetting(name, "the environment", meant, keyOfVariable(meant, known)))
 		}
 	}
 }
@@ -129,13 +163,24 @@ func isServiceLink(name string) bool {
 }
 
 // unknownSetting is the error for a setting that does not exist. It does not
-// show the value: that of a secret's name with a slip in it is one.
-func unknownSetting(name, origin string, known []string) error {
+// show the value: that of a secret's name with a slip in it is one. meant is
+// what it may have been, and key the setting of that; or they are empty.
+func unknownSetting(name, origin, meant, key string) error {
 	hint := "fairlead serve --help lists them"
-	if near := nearest(name, known); near != "" {
-		hint = fmt.Sprintf("did you mean %s?", near)
+	if meant != "" {
+		hint = fmt.Sprintf("did you mean %s?", meant)
 	}
-	return fmt.Errorf("%s, in %s, is not a setting: %s", name, origin, hint)
+	return &mistake{key, true, fmt.Errorf("%s, in %s, is not a setting: %s", name, origin, hint)}
+}
+
+// keyOfVariable is the one of the keys that has the variable, or nothing.
+func keyOfVariable(variable string, keys []string) string {
+	for _, key := range keys {
+		if variableOfKey(key) == variable {
+			return key
+		}
+	}
+	return ""
 }
 
 // variableOf is the environment variable of a flag, or nothing.

@@ -40,7 +40,7 @@ func (c *config) checkTLS(r *report) {
 	case c.TLS.Cert != "" && issued:
 		r.wrong("acme.domains", "it must be empty, or tls.cert: certificates come from an ACME server or from files")
 	case c.TLS.Cert == "" && !issued && c.TLS.HSTS > 0:
-		r.doubtful("tls.hsts", "it has no effect: browsers heed it over HTTPS only, so set tls.cert or acme.domains as well")
+		r.beside("tls.cert", "acme.domains").doubtful("tls.hsts", "it has no effect: browsers heed it over HTTPS only, so set tls.cert or acme.domains as well")
 	}
 	if issued && !c.ACME.AcceptTerms {
 		r.wrong("acme.accept_terms", "read the terms of service of %s, for Let's Encrypt at https://letsencrypt.org/repository/, and set it to true if you accept them", c.ACME.Directory)

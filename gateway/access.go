@@ -22,6 +22,7 @@ const attachPath = "/" + protocol.Version + "/attach"
 type credential struct {
 	text   string
 	ticket bool // it is one, and no token
+	cookie bool // it was in one
 }
 
 // credentialOf is what a request shows (PROTOCOL.md 2.5). A ticket comes first:
@@ -36,7 +37,7 @@ func credentialOf(r *http.Request) credential {
 		}
 	}
 	if cookie, err := r.Cookie(cookieName); err == nil { // guardPages has left it there
-		return credential{text: cookie.Value}
+		return credential{text: cookie.Value, cookie: true}
 	}
 	return credential{}
 }

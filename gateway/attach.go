@@ -8,21 +8,28 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/fairlead/fairlead/gateway/admission"
 	"github.com/fairlead/fairlead/protocol"
 )
 
 // handleAttach is the one URL for all transports (PROTOCOL.md 3).
 func (g *Gateway) handleAttach(w http.ResponseWriter, r *http.Request) error {
+	upgrade := strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+	transport := protocol.Negotiate(upgrade, strings.Join(r.Header.Values("Accept"), ","))
 	from := g.clientOf(r)
-	place, err := g.door.Attach(from.counted())
+	if err := g.approach(from, transport); err != nil {
+		return err
+	}
+	if err := checkBodiless(w, r); err != nil {
+		return err
+	}
+	at := g.arrive(r, from)
+	place, err := g.door.Attach(at.counted())
 	if err != nil {
 		return err
 	}
 	defer place.Leave()
-	at := arrival{from: from, shown: credentialOf(r), place: place}
-	upgrade := strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
-	hello, err := g.helloOf(w, r)
+	at.place = place
+	hello, err := g.helloOf(w, r, at.from)
 	if err != nil {
 		return err
 	}
@@ -33,15 +40,16 @@ func (g *Gateway) handleAttach(w http.ResponseWriter, r *http.Request) error {
 		// Answered at once, because a client that waits here waits in vain.
 		return protocol.Errorf(protocol.BadRequest, "something between client and server took the Upgrade out of this WebSocket handshake: use another transport, or let it pass Upgrade and Connection")
 	}
-	transport := protocol.Negotiate(upgrade, strings.Join(r.Header.Values("Accept"), ","))
-	if err := g.approach(from, goesOn(transport, hello)); err != nil {
-		return err
-	}
-	if transport == protocol.WebSocket {
+	switch {
+	case transport == protocol.WebSocket:
 		if len(hello.Channels) == 0 {
 			hello = nil // it is the first frame
 		}
 		return g.serveWebSocket(w, r, at, hello)
+	case transport == protocol.Poll && !goesOn(transport, hello):
+		if err := g.door.Approach(from.counted()); err != nil {
+			return err
+		}
 	}
 	from, err = g.recognizeHello(r.Context(), at, transport, hello)
 	if err != nil {
@@ -58,20 +66,26 @@ func (g *Gateway) handleAttach(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
-// arrival is somebody who attaches, before it is known who it is.
-type arrival struct {
-	from  client
-	shown credential // by the request
-	place *admission.Place
-}
-
-// approach takes what from may ask for before it is known who it is: a new
-// attachment, or a poll that goes on, which is a command.
-func (g *Gateway) approach(from client, goesOn bool) error {
-	if goesOn {
+// approach takes what from may ask for before anything else of it is looked at:
+// a new attachment, or a command for a poll, of which the hello tells whether it
+// goes on.
+func (g *Gateway) approach(from client, t protocol.Transport) error {
+	if t == protocol.Poll {
 		return g.door.Request(from.counted(), 1)
 	}
 	return g.door.Approach(from.counted())
+}
+
+// checkBodiless reports that a GET comes with a body, which net/http would wait
+// for before it answers.
+func checkBodiless(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet || r.ContentLength == 0 || r.ProtoMajor > 1 && r.ContentLength < 0 {
+		return nil
+	}
+	if r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close") // or it is waited for all the same
+	}
+	return protocol.Errorf(protocol.BadRequest, "a GET has no body: send the hello with POST, or say in the query what it says")
 }
 
 // recognizeHello is who attaches, with the grant, and gives them a place among those of their own.
@@ -79,7 +93,7 @@ func (g *Gateway) recognizeHello(ctx context.Context, at arrival, t protocol.Tra
 	if err := protocol.CheckSession(hello.Session); err != nil {
 		return at.from, err
 	}
-	grant, err := g.identify(ctx, at.from, at.shown.or(hello.Token), hello.Session)
+	grant, err := g.settle(ctx, at, hello.Token, hello.Session)
 	if err != nil {
 		return at.from, err
 	}
@@ -113,9 +127,9 @@ func forget(r *http.Request) {
 }
 
 // helloOf is the hello in the request: a POST's body, or a GET's query and Last-Event-ID.
-func (g *Gateway) helloOf(w http.ResponseWriter, r *http.Request) (*protocol.Hello, error) {
+func (g *Gateway) helloOf(w http.ResponseWriter, r *http.Request, from client) (*protocol.Hello, error) {
 	if r.Method == http.MethodPost {
-		body, err := g.readBody(w, r, g.clientOf(r), g.limits().Frame)
+		body, err := g.readBody(w, r, from, g.limits().Frame)
 		if err != nil {
 			return nil, err
 		}

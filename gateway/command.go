@@ -17,6 +17,7 @@ import (
 type caller struct {
 	from         client
 	relayed      bool // another node has counted the command
+	paid         bool // the request has counted it to its address
 	session      string
 	attachment   *attachment       // the one that the command came over, or was meant for; nil if it is not here
 	attachmentID string            // what a request said
@@ -57,12 +58,16 @@ func (g *Gateway) execute(ctx context.Context, from caller, frame []byte) *proto
 	return &protocol.Reply{To: command.CID, Result: result}
 }
 
-// admitCommand takes one command, whether or not it is well-formed. To leave is always allowed.
+// admitCommand takes one command, whether or not it is well-formed. An attachment may always leave.
 func (g *Gateway) admitCommand(from caller, c *protocol.Command) error {
-	if from.relayed || c.Op == protocol.OpBye {
+	switch {
+	case from.relayed, c.Op == protocol.OpBye && from.own():
 		return nil
+	case from.paid:
+		return g.door.Resume(from.from.counted(), from.session)
+	default:
+		return g.door.Command(from.from.counted(), from.session)
 	}
-	return g.door.Command(from.from.counted(), from.session)
 }
 
 // run carries out a command that is well-formed.
@@ -170,7 +175,12 @@ func (g *Gateway) store(ctx context.Context, from client, p broker.Publication) 
 
 // handleCommands is POST /v1/commands (PROTOCOL.md 4.1).
 func (g *Gateway) handleCommands(w http.ResponseWriter, r *http.Request) error {
-	body, err := g.readBody(w, r, g.clientOf(r), g.limits().Batch)
+	who := g.clientOf(r)
+	if err := g.door.Request(who.counted(), 1); err != nil { // before anything else is looked at
+		return err
+	}
+	at := g.arrive(r, who)
+	body, err := g.readBody(w, r, at.from, g.limits().Batch)
 	if err != nil {
 		return err
 	}
@@ -178,8 +188,7 @@ func (g *Gateway) handleCommands(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	who := g.clientOf(r)
-	if who.grant, err = g.identify(r.Context(), who, credentialOf(r).or(request.Token), request.Session); err != nil {
+	if who.grant, err = g.settle(r.Context(), at, request.Token, request.Session); err != nil {
 		return err
 	}
 	from := caller{from: who, session: request.Session, attachmentID: request.Attachment, attachment: g.attached(request.Session, request.Attachment, who.grant)}

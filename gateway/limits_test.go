@@ -239,12 +239,9 @@ func TestCommandsOfAnAddressAreLimited(t *testing.T) {
 		}
 		w.call(request{method: "POST", path: "/v1/commands", body: `{"session":"new","commands":[{"op":"ping"}]}`})
 		after := time.Duration(0)
-		for _, r := range []request{poster("b", "text/plain", "x"), post(2), {method: "GET", path: "/v1/channels/b/messages"}, {method: "DELETE", path: "/v1/channels/b/messages"}} {
+		newer := request{method: "POST", path: "/v1/commands", body: `{"session":"newer","commands":[{"op":"ping"}]}`}
+		for _, r := range []request{poster("b", "text/plain", "x"), post(2), {method: "GET", path: "/v1/channels/b/messages"}, {method: "DELETE", path: "/v1/channels/b/messages"}, newer} {
 			after = w.wantRefused(r, protocol.RateLimited, "commands_per_ip")
-		}
-		a := w.call(request{method: "POST", path: "/v1/commands", body: `{"session":"newer","commands":[{"op":"ping"}]}`})
-		if len(a.Replies) != 1 || a.Replies[0].Error.Code != "rate_limited" {
-			t.Errorf("another session's command: got %s", a.body)
 		}
 		if a := all.from(another).call(poster("b", "text/plain", "x")); a.status != 201 {
 			t.Errorf("another address: got %d %s", a.status, a.body)

@@ -59,8 +59,8 @@ func (g *Gateway) sends(c client) admission.Client {
 	return counted
 }
 
-// reads is as whom the client reads the stored log, in turn with others: as its
-// subject or API key, or else as its address.
+// reads is as whom the client reads the log, in turn with others, and
+// subscribes: as its subject or API key, or else as its address.
 func (g *Gateway) reads(c client) broker.Client {
 	var key string
 	switch who := c.counted(); {
@@ -71,7 +71,12 @@ func (g *Gateway) reads(c client) broker.Client {
 	case who.IP.IsValid():
 		key = "address " + who.IP.String()
 	}
-	return broker.Client{Key: key, Most: max(g.limits().CatchUpsPerClient, 0)}
+	limits := g.limits()
+	client := broker.Client{Key: key, Most: max(limits.CatchUpsPerClient, 0), Subscriptions: max(limits.SubscriptionsPerClient, 0)}
+	if c.grant == nil || c.grant.Source != auth.FromAPIKey { // which stands for many
+		client.Patterns = max(limits.PatternsPerClient, 0)
+	}
+	return client
 }
 
 // ip6Bits is how much of an IPv6 address is one client's: it has a whole /64 to choose from.

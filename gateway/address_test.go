@@ -127,24 +127,28 @@ func TestTheHintIsOfWhomATrustedProxyNames(t *testing.T) {
 }
 
 func TestWhoTakesTurnsAtTheStoredLog(t *testing.T) {
-	g := &Gateway{door: admission.New(Limits{CatchUpsPerClient: 3}, nil, nil)}
+	g := &Gateway{door: admission.New(Limits{CatchUpsPerClient: 3, SubscriptionsPerClient: 5, PatternsPerClient: 4}, nil, nil)}
 	one := client{ip: netip.MustParseAddr("192.0.2.7")}
 	for name, c := range map[string]struct {
 		who  client
 		want string
 	}{
 		"an address":                {one, "address 192.0.2.7"},
-		"a subject":                 {one.with(&auth.Grant{Subject: "ann"}), "holder ann"},
-		"an API key":                {one.with(&auth.Grant{APIKey: "shop"}), "holder shop"},
+		"a subject":                 {one.with(&auth.Grant{Subject: "ann"}), "sub ann"},
+		"an API key":                {one.with(&auth.Grant{Source: auth.FromAPIKey, APIKey: "shop"}), "key shop"},
 		"a token without a sub":     {one.with(&auth.Grant{}), "address 192.0.2.7"},
 		"this machine, by no token": {client{}, ""},
 	} {
-		if got := g.reads(c.who); got != (broker.Client{Key: c.want, Most: 3}) {
+		want := broker.Client{Key: c.want, Most: 3, Subscriptions: 5, Patterns: 4}
+		if name == "an API key" {
+			want.Patterns = 0
+		}
+		if got := g.reads(c.who); got != want {
 			t.Errorf("%s: got %+v", name, got)
 		}
 	}
-	g.door.SetLimits(Limits{CatchUpsPerClient: -1})
-	if got := g.reads(one); got.Most != 0 {
+	g.door.SetLimits(Limits{CatchUpsPerClient: -1, SubscriptionsPerClient: -1, PatternsPerClient: -1})
+	if got := g.reads(one); got != (broker.Client{Key: got.Key}) {
 		t.Errorf("without a limit: got %+v", got)
 	}
 }

@@ -184,6 +184,7 @@ func (g *Gateway) subscribeAll(ctx context.Context, reader *broker.Reader, hello
 		}
 		at, err := reader.Subscribe(ctx, name, start)
 		if err != nil {
+			g.countExceeded(err)
 			return nil, nil, err
 		}
 		w.Channels[name] = protocol.After{After: at}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 
 	"github.com/fairlead/fairlead/broker"
 	"github.com/fairlead/fairlead/gateway/auth"
@@ -67,9 +68,7 @@ func (a *attachment) subscribe(ctx context.Context, pattern string, start protoc
 	}
 	at, err := a.reader.SubscribeAnnounced(ctx, pattern, start)
 	if err != nil {
-		if protocol.ErrorFrom(err).Code == protocol.RateLimited {
-			a.g.countRefused("channels")
-		}
+		a.g.countExceeded(err)
 		return nil, err
 	}
 	if !a.grant.Load().MaySubscribe(pattern) { // it was renewed meanwhile
@@ -79,6 +78,13 @@ func (a *attachment) subscribe(ctx context.Context, pattern string, start protoc
 	}
 	a.wake()
 	return protocol.After{After: at}, nil
+}
+
+// countExceeded counts a subscription that was refused because there are too many.
+func (g *Gateway) countExceeded(err error) {
+	if limit, ok := errors.AsType[broker.Exceeded](err); ok {
+		g.countRefused(string(limit))
+	}
 }
 
 // regrant looks at the attachment's grant again, after what is granted has changed for all.

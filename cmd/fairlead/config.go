@@ -79,27 +79,29 @@ type limitsConfig struct {
 	HeaderWait time.Duration `key:"limits.header_wait" default:"10s" type:"setting" min:"100ms" max:"1h" placeholder:"DURATION" help:"How long a request's header may take to arrive."`
 	Idle       time.Duration `key:"limits.idle" default:"2m" type:"setting" min:"100ms" max:"1h" placeholder:"DURATION" help:"How long a connection may wait for its next request."`
 
-	Connections        int  `key:"limits.connections" default:"0" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Connections at a time. Further ones are closed at once. 0 for as many as the process may open files, less a tenth."`
-	ConnectionsPerIP   int  `key:"limits.connections_per_ip" default:"0" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Of those, how many from one address, other than this machine's and those of trusted proxies. 0 for a quarter."`
-	Fanout             size `key:"limits.fanout" default:"32MiB" type:"setting" min:"1KiB" max:"1TiB" placeholder:"SIZE" help:"Bytes that a message to many channels may take in the log."`
-	Attachments        int  `key:"limits.attachments" default:"100000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients at a time, half of them before it is known who they are; 0 for no limit, here and below."`
-	AttachmentsPerIP   int  `key:"limits.attachments_per_ip" default:"10000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients at a time from one address. Limits by address do not apply to this machine, nor to a trusted proxy that names nobody."`
-	AttachmentsPerSub  int  `key:"limits.attachments_per_sub" default:"1000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients at a time with one token's sub."`
-	Attaches           int  `key:"limits.attaches" default:"5000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients that may come in a second."`
-	AttachesPerIP      int  `key:"limits.attaches_per_ip" default:"500" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients that may come in a second from one address."`
-	GuessesPerIP       int  `key:"limits.guesses_per_ip" default:"100" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Tokens, keys and tickets that are no good, in a second, from one address."`
-	Commands           int  `key:"limits.commands" default:"1000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Commands, and polls, of one session in a second."`
-	CommandsPerIP      int  `key:"limits.commands_per_ip" default:"20000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Commands, and messages published, from one address in a second."`
-	Tickets            int  `key:"limits.tickets" default:"20" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Tickets for one token's sub or one API key, or else one address, in a second; one with many rights counts as several."`
-	Publishes          int  `key:"limits.publishes" default:"10000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Messages to one channel in a second."`
-	PublishBytes       size `key:"limits.publish_bytes" default:"64MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Bytes to one channel in a second."`
-	PublishesPerSub    int  `key:"limits.publishes_per_sub" default:"1000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Messages of one token's sub in a second, or of one address where there is no sub."`
-	PublishBytesPerSub size `key:"limits.publish_bytes_per_sub" default:"8MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Bytes of one token's sub in a second."`
-	CatchUpsPerClient  int  `key:"limits.catch_ups_per_client" default:"2" type:"setting" min:"0" max:"256" placeholder:"N" help:"Of the reads of catch_ups, how many at a time for one client."`
-	ReadsPerIP         int  `key:"limits.reads_per_ip" default:"64" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Pages of history read at a time for one address."`
-	Bodies             size `key:"limits.bodies" default:"256MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Memory for the bodies and messages that are still coming, of all clients; one address may have a quarter, and those together half of whom it is not known who they are."`
-	UploadsPerClient   int  `key:"limits.uploads_per_client" default:"100" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Streams of messages that one token's sub sends at a time, or one address of who has none. API keys may send any number."`
-	Pending            size `key:"limits.pending" default:"256MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Memory for what waits to be sent, for all clients; one sub may have an eighth, or else one address, and an API key a half. Whoever has used that up asks for nothing new, and is cut off if it takes nothing for 5s; so are all when all of it is used up."`
+	Connections            int  `key:"limits.connections" default:"0" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Connections at a time. Further ones are closed at once. 0 for as many as the process may open files, less a tenth."`
+	ConnectionsPerIP       int  `key:"limits.connections_per_ip" default:"0" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Of those, how many from one address, other than this machine's and those of trusted proxies. 0 for a quarter."`
+	Fanout                 size `key:"limits.fanout" default:"32MiB" type:"setting" min:"1KiB" max:"1TiB" placeholder:"SIZE" help:"Bytes that a message to many channels may take in the log."`
+	Attachments            int  `key:"limits.attachments" default:"100000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients at a time, half of them before it is known who they are; 0 for no limit, here and below."`
+	AttachmentsPerIP       int  `key:"limits.attachments_per_ip" default:"10000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients at a time from one address. Limits by address do not apply to this machine, nor to a trusted proxy that names nobody."`
+	AttachmentsPerSub      int  `key:"limits.attachments_per_sub" default:"1000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients at a time with one token's sub."`
+	Attaches               int  `key:"limits.attaches" default:"5000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients that may come in a second."`
+	AttachesPerIP          int  `key:"limits.attaches_per_ip" default:"500" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients that may come in a second from one address."`
+	GuessesPerIP           int  `key:"limits.guesses_per_ip" default:"100" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Tokens, keys and tickets that are no good, in a second, from one address."`
+	Commands               int  `key:"limits.commands" default:"1000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Commands, and polls, of one session in a second."`
+	CommandsPerIP          int  `key:"limits.commands_per_ip" default:"20000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Commands, and messages published, from one address in a second."`
+	Tickets                int  `key:"limits.tickets" default:"20" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Tickets for one token's sub or one API key, or else one address, in a second; one with many rights counts as several."`
+	Publishes              int  `key:"limits.publishes" default:"10000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Messages to one channel in a second."`
+	PublishBytes           size `key:"limits.publish_bytes" default:"64MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Bytes to one channel in a second."`
+	PublishesPerSub        int  `key:"limits.publishes_per_sub" default:"1000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Messages of one token's sub in a second, or of one address where there is no sub."`
+	PublishBytesPerSub     size `key:"limits.publish_bytes_per_sub" default:"8MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Bytes of one token's sub in a second."`
+	CatchUpsPerClient      int  `key:"limits.catch_ups_per_client" default:"2" type:"setting" min:"0" max:"256" placeholder:"N" help:"Of the reads of catch_ups, how many at a time for one client."`
+	PatternsPerClient      int  `key:"limits.patterns_per_client" default:"1000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Different patterns that the clients with one token's sub follow, or those of one address where there is no sub. API keys may follow any number."`
+	SubscriptionsPerClient int  `key:"limits.subscriptions_per_client" default:"100000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Channels and patterns that the clients with one token's sub or one API key follow, or else those of one address."`
+	ReadsPerIP             int  `key:"limits.reads_per_ip" default:"64" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Pages of history read at a time for one address."`
+	Bodies                 size `key:"limits.bodies" default:"256MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Memory for the bodies and messages that are still coming, of all clients; one address may have a quarter, and those together half of whom it is not known who they are."`
+	UploadsPerClient       int  `key:"limits.uploads_per_client" default:"100" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Streams of messages that one token's sub sends at a time, or one address of who has none. API keys may send any number."`
+	Pending                size `key:"limits.pending" default:"256MiB" type:"setting" min:"0" max:"1TiB" placeholder:"SIZE" help:"Memory for what waits to be sent, for all clients; one sub may have an eighth, or else one address, and an API key a half. Whoever has used that up asks for nothing new, and is cut off if it takes nothing for 5s; so are all when all of it is used up."`
 }
 
 type logConfig struct {

@@ -21,24 +21,26 @@ type Limits struct {
 	BodyStall  time.Duration // that a request's body may stand still: 30 s
 	WriteStall time.Duration // that a client may take nothing of what it is sent: 2 min
 
-	Attachments        int // at a time, with those that are still beginning and polls that wait: 100,000
-	AttachmentsPerIP   int // of one address: 10,000
-	AttachmentsPerSub  int // of one subject: 1,000
-	Attaches           int // a second: 5,000
-	AttachesPerIP      int // of one address: 500
-	Commands           int // a second, of one session; a poll that goes on is one: 1,000
-	CommandsPerIP      int // of one address; what an origin publishes counts as well: 20,000
-	Tickets            int // a second, of one subject or API key, or else address; one with more than 512 bytes of rights counts as several: 20
-	Publishes          int // messages a second to one channel: 10,000
-	PublishBytes       int // their bytes: 64 MiB
-	GuessesPerIP       int // tokens, keys and tickets that are no good, a second, of one address: 100
-	PublishesPerSub    int // messages a second of one subject, or of one address of clients without; API keys have no such limit: 1,000
-	PublishBytesPerSub int // their bytes: 8 MiB
-	CatchUpsPerClient  int // reads of the stored log at a time for one subject or API key, or else address, of readers and of pages each: 2
-	ReadsPerIP         int // pages of history that are read at a time for one address: 64
-	Bodies             int // bytes of bodies and messages that are still coming, of all clients; one address may have a quarter, and those together half of whom it is not known who they are: 256 MiB
-	UploadsPerClient   int // streams of messages that one subject sends at a time, or else one address; API keys have no such limit: 100
-	Pending            int // bytes that wait to be written, of all clients; one subject may have an eighth, or else one address, and an API key a half: 256 MiB
+	Attachments            int // at a time, with those that are still beginning and polls that wait: 100,000
+	AttachmentsPerIP       int // of one address: 10,000
+	AttachmentsPerSub      int // of one subject: 1,000
+	Attaches               int // a second: 5,000
+	AttachesPerIP          int // of one address: 500
+	Commands               int // a second, of one session; a poll that goes on is one: 1,000
+	CommandsPerIP          int // of one address; what an origin publishes counts as well: 20,000
+	Tickets                int // a second, of one subject or API key, or else address; one with more than 512 bytes of rights counts as several: 20
+	Publishes              int // messages a second to one channel: 10,000
+	PublishBytes           int // their bytes: 64 MiB
+	GuessesPerIP           int // tokens, keys and tickets that are no good, a second, of one address: 100
+	PublishesPerSub        int // messages a second of one subject, or of one address of clients without; API keys have no such limit: 1,000
+	PublishBytesPerSub     int // their bytes: 8 MiB
+	CatchUpsPerClient      int // reads of the stored log at a time for one subject or API key, or else address, of readers and of pages each: 2
+	PatternsPerClient      int // different patterns that the attachments of one subject, or else address, follow; API keys may any number: 1,000
+	SubscriptionsPerClient int // of the attachments of one subject or API key, or else address: 100,000
+	ReadsPerIP             int // pages of history that are read at a time for one address: 64
+	Bodies                 int // bytes of bodies and messages that are still coming, of all clients; one address may have a quarter, and those together half of whom it is not known who they are: 256 MiB
+	UploadsPerClient       int // streams of messages that one subject sends at a time, or else one address; API keys have no such limit: 100
+	Pending                int // bytes that wait to be written, of all clients; one subject may have an eighth, or else one address, and an API key a half: 256 MiB
 }
 
 // WithDefaults are the limits that l stands for.
@@ -65,6 +67,8 @@ func (l Limits) WithDefaults() Limits {
 	l.PublishesPerSub = cmp.Or(l.PublishesPerSub, 1000)
 	l.PublishBytesPerSub = cmp.Or(l.PublishBytesPerSub, 8<<20)
 	l.CatchUpsPerClient = cmp.Or(l.CatchUpsPerClient, 2)
+	l.PatternsPerClient = cmp.Or(l.PatternsPerClient, 1000)
+	l.SubscriptionsPerClient = cmp.Or(l.SubscriptionsPerClient, 100_000)
 	l.ReadsPerIP = cmp.Or(l.ReadsPerIP, 64)
 	l.Bodies = cmp.Or(l.Bodies, 256<<20)
 	l.UploadsPerClient = cmp.Or(l.UploadsPerClient, 100)

@@ -75,6 +75,24 @@ type link struct {
 	queue     []frame // of poll
 	cursor    string  // moved by next, as PROTOCOL.md 2.1 says
 	welcome   frame
+	beats     int // one after another
+}
+
+// patience is how many beats are read while something else is waited for. On
+// the clock of a bubble they come as fast as they can.
+const patience = 1000
+
+// awaited is the next frame, or the end. It fails if nothing but beats comes.
+func (l *link) awaited() (frame, error) {
+	l.w.t.Helper()
+	f, err := l.read()
+	if l.beats++; f.Op != "beat" {
+		l.beats = 0
+	}
+	if l.beats > patience {
+		l.w.t.Fatalf("%s: nothing but beats came", l.transport)
+	}
+	return f, err
 }
 
 // attach sends a hello by any transport and reads the welcome.
@@ -329,7 +347,7 @@ func (l *link) sendFrame(f ws.Frame) {
 // next is the next frame, whatever it is. It moves the cursor.
 func (l *link) next() frame {
 	l.w.t.Helper()
-	f, err := l.read()
+	f, err := l.awaited()
 	if err != nil {
 		l.w.t.Fatalf("%s: %v", l.transport, err)
 	}
@@ -386,7 +404,7 @@ func (l *link) hangUp() {
 func (l *link) wantEnd() error {
 	l.w.t.Helper()
 	for {
-		f, err := l.read()
+		f, err := l.awaited()
 		if err != nil {
 			return err
 		}

@@ -27,7 +27,7 @@ func TestASlowClientCostsACursorAndNotAQueue(t *testing.T) {
 		tail     = 2 << 20 / slowdown
 		messages = 800 / slowdown
 		size     = 64 << 10
-		bound    = 24 << 20 / slowdown // the tail, and what is on its way to four clients; a queue would hold messages*size
+		bound    = 40 << 20 / slowdown // the tail, and what is on its way to four clients; a queue would hold messages*size, which is 50 MiB
 	)
 	w := serveLoopback(t, openBroker(t, broker.Options{URL: startNATS(t), TailBytes: tail}), Options{})
 	filler := strings.Repeat("x", size)

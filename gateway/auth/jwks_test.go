@@ -386,6 +386,21 @@ func TestKeysComeFromNowhereElse(t *testing.T) {
 	})
 }
 
+func TestRedirectsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		round := transport(func(r *http.Request) (*http.Response, error) {
+			asked++
+			return &http.Response{StatusCode: 302, Header: http.Header{"Location": {"https://issuer.example/"}}, Body: http.NoBody, Request: r}, nil
+		})
+		v := verifier(t, Options{JWKS: "https://issuer.example/", Transport: round, Issuer: "me"})
+		mustRefuse(t, v, sign(t, named(pairs()[ES256], "a"), ours(), nil), protocol.Unavailable, "try again")
+		if asked != 4 {
+			t.Errorf("got %d requests, want the first and three redirects", asked)
+		}
+	})
+}
+
 type transport func(*http.Request) (*http.Response, error)
 
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }

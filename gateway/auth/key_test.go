@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"strings"
 	"testing"
 
@@ -63,9 +64,13 @@ func TestWeakAndWrongKeysAreRefused(t *testing.T) {
 	p384, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	short, _ := rsa.GenerateKey(rand.Reader, 1024)
 	for name, try := range map[string]func() error{
-		"a short secret":        func() error { _, err := SecretKey("", make([]byte, 31)); return err },
-		"a public key as one":   func() error { _, err := SecretKey("", publicPEM(t, pairs()[RS256])); return err },
-		"a short RSA key":       func() error { _, err := newKey("", "", short); return err },
+		"a short secret":      func() error { _, err := SecretKey("", make([]byte, 31)); return err },
+		"a public key as one": func() error { _, err := SecretKey("", publicPEM(t, pairs()[RS256])); return err },
+		"a short RSA key":     func() error { _, err := newKey("", "", short); return err },
+		"a huge RSA key": func() error {
+			_, err := newKey("", "", &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), maxRSABits), E: 65537})
+			return err
+		},
 		"another curve":         func() error { _, err := newKey("", "", p384); return err },
 		"no key":                func() error { _, err := newKey("", "", nil); return err },
 		"no PEM":                func() error { _, err := PEMKey("", "", []byte("hello")); return err },

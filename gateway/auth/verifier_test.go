@@ -130,6 +130,8 @@ func TestClaimsThatAreRefused(t *testing.T) {
 			"an end in words":       {object{"exp": "never"}, protocol.Unauthorized, "cannot be read"},
 			"an end out of bounds":  {object{"exp": json.RawMessage("1e300")}, protocol.Unauthorized, "cannot be read"},
 			"an end before time":    {object{"exp": json.RawMessage("-1e18")}, protocol.Unauthorized, "before 1970"},
+			"valid before time":     {object{"nbf": json.RawMessage("-1e18")}, protocol.Unauthorized, "before 1970"},
+			"issued before time":    {object{"iat": json.RawMessage("-1e18")}, protocol.Unauthorized, "before 1970"},
 			"milliseconds":          {object{"exp": (now + 3600) * 1000}, protocol.Unauthorized, "milliseconds"},
 			"too long":              {object{"exp": now + 31*24*3600}, protocol.Unauthorized, "lives longer than"},
 			"too long since iat":    {object{"iat": now - 30*24*3600}, protocol.Unauthorized, "lives longer than"},

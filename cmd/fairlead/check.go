@@ -45,7 +45,7 @@ func (c *config) checkListen(r *report) {
 		return
 	}
 	switch {
-	case c.open() && !c.Insecure:
+	case c.onlyLocal():
 		r.beside(closingSettings...).beside("insecure").wrong("listen", "%s", mustNotBeOpen)
 	case c.open():
 		r.beside(closingSettings...).doubtful("insecure", "everybody who reaches %s may do everything: let nobody reach it but what authenticates them", c.Listen)
@@ -81,7 +81,7 @@ func (c *config) checkProxies(r *report) {
 	if len(c.TrustedProxy) == 0 && r.given("forwarded_header") {
 		r.beside("trusted_proxy").doubtful("forwarded_header", "nobody is believed there: name the proxies in trusted_proxy")
 	}
-	if len(c.TrustedProxy) > 0 && c.open() && !c.Insecure {
+	if len(c.TrustedProxy) > 0 && c.onlyLocal() {
 		r.beside(closingSettings...).beside("insecure").doubtful("trusted_proxy", "the gateway is open, and so is what the proxy lets through: configure auth, or set insecure if the proxy authenticates")
 	}
 }

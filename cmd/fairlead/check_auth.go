@@ -30,6 +30,13 @@ func (c *config) checkAuth(r *report) {
 	if c.Insecure && !c.open() {
 		r.doubtful("insecure", "it has no effect, but would have on the day when the keys are gone: leave it out")
 	}
+	switch everywhere := ">"; {
+	case !slices.Contains(a.Anonymous.Publish, everywhere):
+	case slices.Contains(a.Anonymous.Subscribe, everywhere):
+		r.doubtful("auth.anonymous.publish", "everybody may publish and read everywhere, as if the gateway were open, with and without a token: name the channels that are meant")
+	default:
+		r.doubtful("auth.anonymous.publish", "everybody may publish everywhere, with and without a token: name the channels that are meant")
+	}
 	if a.hasKeys() {
 		c.checkTokens(r)
 		return
@@ -56,9 +63,6 @@ func (c *config) checkTokens(r *report) {
 	}
 	if a.Secret != "" && distinctBytes(string(a.Secret)) < 10 {
 		r.doubtful("auth.secret", "it looks as if it could be guessed: make one with openssl rand -base64 32")
-	}
-	if slices.Contains(a.Anonymous.Publish, ">") {
-		r.doubtful("auth.anonymous.publish", "everybody may publish everywhere, with and without a token: name the channels that are meant")
 	}
 }
 

@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/cmd/fairlead/entrance/certtest"
 )
 
 const goodSecret = "--auth-secret=0123456789abcdefghijklmnopqrstuvwxyz"
@@ -105,6 +108,10 @@ func TestContradictionsAreFound(t *testing.T) {
 		"skew over lifetime":           {[]string{"--auth-grace=1s", "--auth-max-lifetime=1s", "--auth-skew=2s", "--auth-jwks=https://a/b", "--auth-issuer=a"}, []string{"auth.skew"}, nil},
 		"long lives":                   {[]string{"--auth-max-lifetime=721h", "--auth-jwks=https://a/b", "--auth-issuer=a"}, nil, []string{"auth.max_lifetime"}},
 		"everybody writes":             {[]string{"--auth-anonymous-publish=>", "--auth-jwks=https://a/b", "--auth-issuer=a"}, nil, []string{"auth.anonymous.publish"}},
+		"everybody, everything":        {[]string{"--listen=:1", "--auth-anonymous-publish=>", "--auth-anonymous-subscribe=>"}, nil, []string{"auth.anonymous.publish"}},
+		"an open site":                 {[]string{"--acme-domains=a.example", "--acme-accept-terms"}, nil, []string{"acme.domains"}},
+		"a closed site":                {[]string{"--acme-domains=a.example", "--acme-accept-terms", "--auth-anonymous-subscribe=a"}, nil, nil},
+		"a site that others close":     {[]string{"--acme-domains=a.example", "--acme-accept-terms", "--insecure"}, nil, nil},
 		"no tokens to speak of":        {[]string{"--auth-issuer=a", "--auth-audience=b", "--auth-skew=1s", "--auth-grace=1s", "--auth-max-lifetime=1h"}, nil, []string{"auth.issuer", "auth.audience", "auth.skew", "auth.max_lifetime", "auth.grace"}},
 		"all pages, open":              {[]string{"--origins=*"}, nil, []string{"origins"}},
 		"all pages, and more":          {[]string{"--origins=*,https://a", "--auth-anonymous-subscribe=a"}, nil, []string{"origins", "origins"}},
@@ -239,6 +246,11 @@ func TestFilesThatCannotBeUsedAreFound(t *testing.T) {
 		return path
 	}
 	private, public := newKeyPair(t)
+	certificates := certtest.New(t)
+	here, site := filepath.Join(dir, "localhost"), filepath.Join(dir, "rt.example.com")
+	for _, path := range []string{here, site} {
+		certificates.Keep(dir, filepath.Base(path), time.Now().AddDate(0, 0, 60))
+	}
 	const hash = "5a9ce3ad6a7af6e4fbbfa3e3750fa4999705b485edc2f76ea6ba10272b4371f4"
 	for name, c := range map[string]struct {
 		args              []string
@@ -246,27 +258,30 @@ func TestFilesThatCannotBeUsedAreFound(t *testing.T) {
 		says              string
 		serveRefusesNever bool
 	}{
-		"no such key":         {args: []string{"--auth-keys", "/nowhere.pem"}, errors: []string{"auth.keys"}, says: "/nowhere.pem"},
-		"several keys":        {args: []string{"--auth-keys", file("a.pem", "x", 0o600), "--auth-keys", file("b.json", `{"kty":1}`, 0o600)}, errors: []string{"auth.keys", "auth.keys"}, says: "b.json"},
-		"no key":              {args: []string{"--auth-keys", file("text", "hello", 0o600)}, errors: []string{"auth.keys"}, says: "auth.secret_file"},
-		"no keys":             {args: []string{"--auth-keys", file("set", `{"keys":[]}`, 0o600)}, errors: []string{"auth.keys"}, says: "for signatures"},
-		"a key twice":         {args: []string{"--auth-keys", file("twice", `{"keys":[`+octKey("a")+`,`+octKey("a")+`]}`, 0o600)}, errors: []string{"auth.keys"}, says: `the id "a"`},
-		"no such secret":      {args: []string{"--auth-secret-file", "/nowhere"}, errors: []string{"auth.secret_file"}, says: "no such file"},
-		"a short secret":      {args: []string{"--auth-secret-file", file("short", "short\n", 0o600)}, errors: []string{"auth.secret_file"}, says: "5 bytes"},
-		"a secret for all":    {args: []string{"--auth-secret-file", file("public", strings.Repeat("secret", 9), 0o644)}, warnings: []string{"auth.secret_file"}, says: "chmod"},
-		"a private key":       {args: []string{"--auth-keys", file("private", private, 0o644)}, warnings: []string{"auth.keys"}, says: "chmod"},
-		"a public key":        {args: []string{"--auth-keys", file("pub", public, 0o644)}},
-		"a secret in a file":  {args: []string{"--config", file("c.yaml", "auth: {secret: 0123456789abcdefghijklmnopqrstuvwxyz}", 0o644)}, warnings: []string{"auth.secret"}, says: "c.yaml"},
-		"no API keys":         {args: []string{"--auth-api-keys", file("none", "[]", 0o600)}, errors: []string{"auth.api_keys"}, warnings: []string{"auth.api_keys"}, says: "fairlead api-key"},
-		"a slip in API keys":  {args: []string{"--auth-api-keys", file("slip", "- name: a\n  hash: "+hash+"\n  subscribes: [a]\n", 0o600)}, errors: []string{"auth.api_keys"}, warnings: []string{"auth.api_keys"}, says: "slip:3"},
-		"a key for a hash":    {args: []string{"--auth-api-keys", file("key", "- {name: a, hash: fl_key, subscribe: [a]}", 0o600)}, errors: []string{"auth.api_keys"}, warnings: []string{"auth.api_keys"}, says: "fairlead api-key"},
-		"a key of no use":     {args: []string{"--auth-api-keys", file("useless", "- {name: a, hash: "+hash+"}", 0o600)}, errors: []string{"auth.api_keys"}, warnings: []string{"auth.api_keys"}, says: "may do nothing"},
-		"no pattern":          {args: []string{"--auth-api-keys", file("pattern", "- {name: a, hash: "+hash+", manage: ['a..b']}", 0o600)}, errors: []string{"auth.api_keys"}, warnings: []string{"auth.api_keys"}, says: "manage"},
-		"data is a file":      {args: []string{"--data", file("data", "", 0o600)}, errors: []string{"data"}, says: "no directory", serveRefusesNever: true},
-		"data below a file":   {args: []string{"--data", filepath.Join(file("data2", "", 0o600), "x")}, errors: []string{"data"}, serveRefusesNever: true},
-		"data is read-only":   {args: []string{"--data", "/proc/fairlead"}, errors: []string{"data"}, says: "nothing can be written", serveRefusesNever: true},
-		"data that is to be":  {args: []string{"--data", filepath.Join(dir, "a", "b", "c")}},
-		"no such certificate": {args: []string{"--tls-cert=/nowhere", "--tls-key=/nowhere"}, errors: []string{"tls.cert"}, says: "/nowhere", serveRefusesNever: true},
+		"no such key":           {args: []string{"--auth-keys", "/nowhere.pem"}, errors: []string{"auth.keys"}, says: "/nowhere.pem"},
+		"several keys":          {args: []string{"--auth-keys", file("a.pem", "x", 0o600), "--auth-keys", file("b.json", `{"kty":1}`, 0o600)}, errors: []string{"auth.keys", "auth.keys"}, says: "b.json"},
+		"no key":                {args: []string{"--auth-keys", file("text", "hello", 0o600)}, errors: []string{"auth.keys"}, says: "auth.secret_file"},
+		"no keys":               {args: []string{"--auth-keys", file("set", `{"keys":[]}`, 0o600)}, errors: []string{"auth.keys"}, says: "for signatures"},
+		"a key twice":           {args: []string{"--auth-keys", file("twice", `{"keys":[`+octKey("a")+`,`+octKey("a")+`]}`, 0o600)}, errors: []string{"auth.keys"}, says: `the id "a"`},
+		"no such secret":        {args: []string{"--auth-secret-file", "/nowhere"}, errors: []string{"auth.secret_file"}, says: "no such file"},
+		"a short secret":        {args: []string{"--auth-secret-file", file("short", "short\n", 0o600)}, errors: []string{"auth.secret_file"}, says: "5 bytes"},
+		"a secret for all":      {args: []string{"--auth-secret-file", file("public", strings.Repeat("secret", 9), 0o644)}, warnings: []string{"auth.secret_file"}, says: "chmod"},
+		"a private key":         {args: []string{"--auth-keys", file("private", private, 0o644)}, warnings: []string{"auth.keys"}, says: "chmod"},
+		"a public key":          {args: []string{"--auth-keys", file("pub", public, 0o644)}},
+		"a secret in a file":    {args: []string{"--config", file("c.yaml", "auth: {secret: 0123456789abcdefghijklmnopqrstuvwxyz}", 0o644)}, warnings: []string{"auth.secret"}, says: "c.yaml"},
+		"no API keys":           {args: []string{"--auth-api-keys", file("none", "[]", 0o600)}, errors: []string{"auth.api_keys"}, warnings: []string{"auth.api_keys"}, says: "fairlead api-key"},
+		"a slip in API keys":    {args: []string{"--auth-api-keys", file("slip", "- name: a\n  hash: "+hash+"\n  subscribes: [a]\n", 0o600)}, errors: []string{"auth.api_keys"}, warnings: []string{"auth.api_keys"}, says: "slip:3"},
+		"a key for a hash":      {args: []string{"--auth-api-keys", file("key", "- {name: a, hash: fl_key, subscribe: [a]}", 0o600)}, errors: []string{"auth.api_keys"}, warnings: []string{"auth.api_keys"}, says: "fairlead api-key"},
+		"a key of no use":       {args: []string{"--auth-api-keys", file("useless", "- {name: a, hash: "+hash+"}", 0o600)}, errors: []string{"auth.api_keys"}, warnings: []string{"auth.api_keys"}, says: "may do nothing"},
+		"no pattern":            {args: []string{"--auth-api-keys", file("pattern", "- {name: a, hash: "+hash+", manage: ['a..b']}", 0o600)}, errors: []string{"auth.api_keys"}, warnings: []string{"auth.api_keys"}, says: "manage"},
+		"data is a file":        {args: []string{"--data", file("data", "", 0o600)}, errors: []string{"data"}, says: "no directory", serveRefusesNever: true},
+		"data below a file":     {args: []string{"--data", filepath.Join(file("data2", "", 0o600), "x")}, errors: []string{"data"}, serveRefusesNever: true},
+		"data is read-only":     {args: []string{"--data", "/proc/fairlead"}, errors: []string{"data"}, says: "nothing can be written", serveRefusesNever: true},
+		"data that is to be":    {args: []string{"--data", filepath.Join(dir, "a", "b", "c")}},
+		"open for this machine": {args: []string{"--tls-cert", here, "--tls-key", here}},
+		"open for a site":       {args: []string{"--tls-cert", site, "--tls-key", site}, warnings: []string{"tls.cert"}, says: "403"},
+		"closed for a site":     {args: []string{"--tls-cert", site, "--tls-key", site, "--auth-anonymous-subscribe=a"}},
+		"no such certificate":   {args: []string{"--tls-cert=/nowhere", "--tls-key=/nowhere"}, errors: []string{"tls.cert"}, says: "/nowhere", serveRefusesNever: true},
 	} {
 		args := append([]string{"check-config"}, c.args...)
 		if !slices.Contains(args, "--data") {

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"crypto/x509"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,6 +82,14 @@ func (c *config) examineCertificate(r *report) {
 	case now.Add(expiresSoon).After(until):
 		r.doubtful("tls.cert", "it expires at %s: put a new one in its place", until.UTC().Format(time.RFC3339))
 	}
+	if c.onlyLocal() && !isForThisMachine(pair.Leaf) {
+		r.beside(closingSettings...).beside("insecure").doubtful("tls.cert", "it is for other names than this machine's; %s", mustNotBeNamed)
+	}
+}
+
+// isForThisMachine tells whether one of the certificate's names is this machine's.
+func isForThisMachine(leaf *x509.Certificate) bool {
+	return slices.ContainsFunc(leaf.DNSNames, isLocalHost) || slices.ContainsFunc(leaf.IPAddresses, net.IP.IsLoopback)
 }
 
 // examineDirectory reports a directory in which no files can be made, or, if it

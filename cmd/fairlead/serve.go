@@ -87,7 +87,7 @@ func (c *config) ending(ctx context.Context) (context.Context, context.CancelFun
 
 // checkEntrance refuses to be open beyond this machine if that is where the name to listen on has led.
 func (c *config) checkEntrance(addr net.Addr, r *report) error {
-	if c.open() && !c.Insecure && !isLoopback(addr) {
+	if c.onlyLocal() && !isLoopback(addr) {
 		r.wrong("listen", "%s", mustNotBeOpen)
 	}
 	return r.err()

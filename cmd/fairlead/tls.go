@@ -45,10 +45,20 @@ func (c *config) checkTLS(r *report) {
 	if issued && !c.ACME.AcceptTerms {
 		r.wrong("acme.accept_terms", "read the terms of service of %s, for Let's Encrypt at https://letsencrypt.org/repository/, and set it to true if you accept them", c.ACME.Directory)
 	}
+	if issued && c.onlyLocal() {
+		r.beside(closingSettings...).beside("insecure").doubtful("acme.domains", "%s", mustNotBeNamed)
+	}
 	if !issued && (r.given("acme.accept_terms") || r.given("acme.email") || r.given("acme.directory") || r.given("acme.cache")) {
 		r.doubtful("acme.domains", "nothing is asked of an ACME server: name the domains to get certificates for")
 	}
 }
+
+// onlyLocal tells whether the gateway refuses requests for another host than this machine.
+func (c *config) onlyLocal() bool { return c.open() && !c.Insecure }
+
+// mustNotBeNamed says what to configure where clients use a name that is not this machine's.
+const mustNotBeNamed = "nothing says who may do what, and so whoever asks for another host than this machine gets a 403: " +
+	"configure auth, or set insecure if only what stands before the gateway and authenticates can reach it"
 
 // url is where clients on this machine, or those of the first ACME domain, reach the address.
 func (c *config) url(addr net.Addr) string {

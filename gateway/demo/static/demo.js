@@ -7,7 +7,7 @@ const PACE = 40; // ms between a burst's messages: slow enough to cut it in the 
 const KEEP = { items: 200, rows: 12, bars: 60, transports: 10 };
 
 const $ = (id) => document.getElementById(id);
-const token = () => crypto.getRandomValues(new Uint32Array(4)).join('-');
+const random = () => crypto.getRandomValues(new Uint32Array(4)).join('-');
 
 // Text only ever enters the page as text, never as markup: what others say is not to be trusted.
 function el(name, props = {}, ...children) {
@@ -27,13 +27,14 @@ const params = new URLSearchParams(location.search);
 const room = (params.get('room') ?? '').replace(/[^\w-]+/g, '-').slice(0, 40) || 'harbour';
 const channelName = `demo.${room}`;
 const messagesURL = `/v1/channels/${channelName}/messages`;
-const me = (sessionStorage.me ??= token());
+const me = (sessionStorage.me ??= random());
 const any = (words) => words.split(' ')[Math.floor(Math.random() * words.split(' ').length)];
 sessionStorage.nick ??= localStorage.nick ?? `${any('Calm Bold Grey Merry Salty Swift Wily')} ${any('Avocet Curlew Dunlin Gannet Heron Osprey Petrel Puffin Skua Tern')}`;
 
 $('room-name').textContent = room;
 $('another').href = `?room=${room}`;
-$('curl').textContent = `curl -d 'ahoy' ${location.origin}${messagesURL}`;
+const curl = (as = '') => `curl${as} -d 'ahoy' ${location.origin}${messagesURL}`;
+$('curl').textContent = curl();
 document.title = `${room} · Fairlead`;
 $('nick').value = sessionStorage.nick;
 $('nick').addEventListener('change', () => {
@@ -49,9 +50,11 @@ const client = connect(location.origin, { fetch: network.fetch, WebSocket: netwo
 const channel = client.channel(channelName);
 const joined = Date.now();
 let clock = { offset: 0, rtt: Infinity }; // the server's clock less ours, by the quickest ping so far
+let token = ''; // what the visitor has shown, for as long as the page lives
 let loss = null; // where the log was when the line broke, until it is back
 const sent = new Map(); // key -> when, of our own messages that have not come back
 
+const bearer = () => (token ? { authorization: `Bearer ${token}` } : {});
 const serverNow = () => Date.now() + clock.offset;
 
 client.on('transport', ({ transport, reason }) => {
@@ -64,7 +67,9 @@ client.on('transport', ({ transport, reason }) => {
 });
 client.on('state', ({ state, reason, retryInMs }) => {
   showLine(state === 'waiting' && retryInMs ? `waiting, next try in ${seconds(retryInMs)}` : state);
+  if (state === 'refused') $('access').hidden = false;
   if (state === 'connected') {
+    $('access').hidden = true;
     void measure();
     void recover();
   } else if (client.cursor && state !== 'closed') {
@@ -82,6 +87,13 @@ async function measure() {
   set('rtt', `${rtt} ms`);
   if (rtt <= clock.rtt && pong.time) clock = { rtt, offset: pong.time - (start + rtt / 2) };
 }
+
+$('access').addEventListener('submit', (event) => {
+  event.preventDefault(); // nothing goes into the URL
+  token = $('token').value.trim();
+  $('curl').textContent = curl(` -H "Authorization: Bearer $TOKEN"`);
+  client.refresh(token).catch(() => {}); // an error event says why
+});
 
 // broken remembers where we were, for recover to compare with the log.
 function broken(what) {
@@ -101,7 +113,7 @@ async function recover() {
   let missed = [];
   try {
     for (let next = cursor; next; ) {
-      const page = await (await fetch(`${messagesURL}?${new URLSearchParams({ after: next, limit: '100' })}`)).json();
+      const page = await (await fetch(`${messagesURL}?${new URLSearchParams({ after: next, limit: '100' })}`, { headers: bearer() })).json();
       missed.push(...page.messages);
       next = page.next;
     }
@@ -135,7 +147,7 @@ function receive(message) {
 }
 
 async function publish(type, data, li) {
-  const key = token();
+  const key = random();
   sent.set(key, performance.now());
   li?.setAttribute('data-key', key);
   showLedger();
@@ -160,7 +172,7 @@ $('composer').addEventListener('submit', (event) => {
 });
 
 $('burst').addEventListener('click', () => {
-  const burst = token();
+  const burst = random();
   let n = 0;
   const timer = setInterval(() => {
     void publish('burst', { burst, n: ++n, of: BURST });

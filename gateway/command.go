@@ -196,6 +196,7 @@ func (g *Gateway) handleCommands(w http.ResponseWriter, r *http.Request) error {
 	defer from.held.Leave()
 	body = []byte(`{"replies":[`)
 	for i, frame := range request.Commands {
+		from.paid = i == 0
 		if i > 0 {
 			body = append(body, ',')
 		}

@@ -214,7 +214,7 @@ func TestAnIngestEndsWithItsGrant(t *testing.T) {
 			r := w.as(w.tokenFor("ann", chat, lifetime), poster("chat.1", media, ""))
 			a := w.drip(r, 30, time.Second, func(i int) string { return fmt.Sprintf(format, i) })
 			a.wantProblem(t, media, protocol.Expired)
-			if a.Stored != 20 || a.ID == "" || !strings.HasPrefix(a.Detail, "message 20: ") {
+			if a.Stored != 20 || a.ID == "" {
 				t.Errorf("got %s", a.body)
 			}
 			if n := len(w.history("chat.1")); n != 20 {

@@ -21,30 +21,44 @@ func (g *Gateway) ingest(w http.ResponseWriter, r *http.Request, from client, ch
 	if d.key != "" {
 		return protocol.Errorf(protocol.BadRequest, "Idempotency-Key is for one message: give each one of a stream its own, as id (SSE) or key (NDJSON)")
 	}
-	in := &ingestion{g: g, ctx: r.Context(), from: from, channel: channel, defaults: d}
-	feed, finish := in.feedLines, in.finishLines
-	if media == protocol.MediaSSE {
-		in.events.Limit = g.limits().Frame
-		feed, finish = in.feedEvents, in.finishEvents
+	done, err := g.door.Upload(from.counted())
+	if err != nil {
+		return err
 	}
-	body := g.body(w, r)
+	defer done()
+	body := g.openUpload(w, r, from, channel)
+	defer body.close()
+	in := &ingestion{g: g, ctx: body.ctx, from: from, channel: channel, defaults: d}
+	if err := in.readAll(body, media); err != nil {
+		return body.fail(w, r, &partialError{err: protocol.ErrorFrom(err), progress: in.progress()})
+	}
+	return g.marshalJSON(w, http.StatusCreated, in.progress())
+}
+
+// readAll stores what is complete, until the body's end.
+func (in *ingestion) readAll(body *upload, media string) error {
+	feed, finish, unfinished := in.feedLines, in.finishLines, in.unfinishedLine
+	if media == protocol.MediaSSE {
+		in.events.Limit = in.g.limits().Frame
+		feed, finish, unfinished = in.feedEvents, in.finishEvents, in.events.Unfinished
+	}
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := body.Read(buf)
-		if err2 := feed(buf[:n]); err2 != nil {
-			if protocol.ErrorFrom(err2).Code == protocol.TooLarge {
-				g.countRefused("frame")
+		if err := feed(buf[:n]); err != nil {
+			if protocol.ErrorFrom(err).Code == protocol.TooLarge {
+				in.g.countRefused("frame")
 			}
-			return in.broken(err2)
+			return err
 		}
 		if errors.Is(err, io.EOF) {
-			if err := finish(); err != nil {
-				return in.broken(err)
-			}
-			return g.marshalJSON(w, http.StatusCreated, in.progress())
+			return finish()
+		}
+		if err == nil {
+			err = body.hold(unfinished())
 		}
 		if err != nil {
-			return in.broken(g.bodyError(err))
+			return err
 		}
 	}
 }
@@ -52,13 +66,14 @@ func (g *Gateway) ingest(w http.ResponseWriter, r *http.Request, from client, ch
 // ingestion is the state of one such request.
 type ingestion struct {
 	g        *Gateway
-	ctx      context.Context // of the request
+	ctx      context.Context // of the upload
 	from     client
 	channel  string
 	defaults defaults
 
 	events protocol.EventParser
 	line   []byte
+	lines  int // that are complete
 
 	stored int
 	last   *protocol.ID
@@ -71,11 +86,6 @@ type ingested struct {
 }
 
 func (in *ingestion) progress() *ingested { return &ingested{ID: in.last, Stored: in.stored} }
-
-// broken is the error of an ingestion that did not come to its end.
-func (in *ingestion) broken(err error) error {
-	return &partialError{err: protocol.ErrorFrom(err), progress: in.progress()}
-}
 
 // partialError is an error that says what was done before it.
 type partialError struct {
@@ -121,6 +131,9 @@ func (in *ingestion) paced(p broker.Publication) (broker.Receipt, error) {
 		select {
 		case <-time.After(e.RetryAfter):
 		case <-in.ctx.Done():
+			if cause, ok := errors.AsType[*protocol.Error](context.Cause(in.ctx)); ok {
+				return broker.Receipt{}, cause
+			}
 			return broker.Receipt{}, errCancelled()
 		}
 	}
@@ -156,7 +169,18 @@ func (in *ingestion) feedLines(chunk []byte) error {
 		if err := in.finishLines(); err != nil {
 			return err
 		}
+		if in.lines++; cap(in.line) > keptLine {
+			in.line = nil
+		}
 	}
+}
+
+// keptLine is how large a buffer may be that is kept for the next line.
+const keptLine = 4 << 10
+
+// unfinishedLine is as protocol.EventParser.Unfinished.
+func (in *ingestion) unfinishedLine() (which, held int, begun bool) {
+	return in.lines, cap(in.line), len(in.line) > 0
 }
 
 // finishLines stores the line that has come to its end: the last one need not have a line break.

@@ -17,6 +17,7 @@ type metrics struct {
 	publish     prometheus.Histogram
 	errors      *prometheus.CounterVec // by code
 	refused     *prometheus.CounterVec // by limit
+	panics      prometheus.Counter
 	out         map[protocol.Transport]outMetrics
 }
 
@@ -38,6 +39,7 @@ func newMetrics(g *Gateway) *metrics {
 		publish:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "fairlead_publish_seconds", Help: "From a publish to its acknowledgement by the log.", Buckets: seconds}),
 		errors:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairlead_errors_total", Help: "Errors that clients were told of."}, []string{"code"}),
 		refused:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairlead_refused_total", Help: "What was refused or cut off because it was over a limit."}, []string{"limit"}),
+		panics:      prometheus.NewCounter(prometheus.CounterOpts{Name: "fairlead_panics_total", Help: "Requests and connections that were ended by a bug, which is in the log."}),
 		out:         make(map[protocol.Transport]outMetrics),
 	}
 	messages := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairlead_messages_out_total", Help: "Messages and gaps sent."}, []string{"transport"})
@@ -49,7 +51,7 @@ func newMetrics(g *Gateway) *metrics {
 	}
 	version := prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_info", Help: "1, labelled with the version.", ConstLabels: prometheus.Labels{"version": g.options.Version}})
 	version.Set(1)
-	m.registry.MustRegister(m.attachments, m.in, m.bytesIn, m.publish, m.errors, m.refused, messages, bytes, delivery, version,
+	m.registry.MustRegister(m.attachments, m.in, m.bytesIn, m.publish, m.errors, m.refused, m.panics, messages, bytes, delivery, version,
 		brokerCollector{g.broker}, doorCollector{g}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

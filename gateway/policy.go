@@ -34,7 +34,7 @@ func (g *Gateway) newPolicy(o Options) (*policy, error) {
 	if o.LocalOnly {
 		p.entry = g.onlyLocal(p.entry)
 	}
-	p.entry = g.giveTime(p.entry)
+	p.entry = g.surviveRequests(g.giveTime(p.entry))
 	return p, nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/gobwas/ws"
 	"golang.org/x/time/rate"
 
+	"github.com/fairlead/fairlead/gateway/admission"
 	"github.com/fairlead/fairlead/protocol"
 )
 
@@ -56,6 +57,8 @@ func (g *Gateway) serveWebSocket(w http.ResponseWriter, r *http.Request, at arri
 		defer g.wg.Done()
 		defer c.at.place.Leave()
 		defer func() { _ = conn.Close() }()
+		defer c.letGo()
+		defer g.survive("a WebSocket", nil)
 		c.serve(hello)
 	}()
 	return nil
@@ -101,7 +104,11 @@ type webSocket struct {
 	stall func() time.Duration
 	at    arrival // by the handshake
 
-	frames *rate.Limiter // of those that end no message; nil before the first. Owned by who reads
+	// Owned by who reads.
+	frames *rate.Limiter   // of those that end no message; nil before the first
+	left   int64           // bytes of the frame that is coming
+	whole  time.Time       // when the message that is coming has to be there; zero while none is
+	held   *admission.Body // what there is of it; nil while that is nothing
 
 	by atomic.Pointer[time.Time] // reading ends then, whatever comes; nil while there is no such time
 }
@@ -134,6 +141,10 @@ func (c *webSocket) serve(hello *protocol.Hello) {
 	pumped := make(chan struct{})
 	go func() { // waited for below
 		defer close(pumped)
+		defer c.g.survive("writing to a WebSocket", func(error) {
+			_ = c.conn.Close()
+			a.end(ending{})
+		})
 		end, err := a.pump(ctx, c)
 		a.end(ending{}) // or a command that waits for room would do so for ever
 		if end != nil {
@@ -167,6 +178,7 @@ func (c *webSocket) readHello() (*protocol.Hello, error) {
 
 // readCommands carries out commands, in order, until the connection ends or the attachment does.
 func (c *webSocket) readCommands(ctx context.Context, a *attachment) {
+	defer c.g.survive("a WebSocket's commands", func(err error) { c.endWith(a, err) })
 	for {
 		m, err := c.readMessage(a)
 		switch {
@@ -180,16 +192,18 @@ func (c *webSocket) readCommands(ctx context.Context, a *attachment) {
 			return
 		default:
 			c.endWith(a, err)
-			c.awaitClose(a)
+			c.awaitClose()
 			return
 		}
 		if a.ended() { // nothing more is done for who was sent away, and may not read that
-			c.awaitClose(a)
+			c.awaitClose()
 			return
 		}
-		if reply := c.g.execute(ctx, caller{from: c.at.from.with(a.grant.Load()), attachment: a, session: a.session}, m); reply != nil {
+		reply := c.g.execute(ctx, caller{from: c.at.from.with(a.grant.Load()), attachment: a, session: a.session}, m)
+		c.letGo()
+		if reply != nil {
 			if !a.owe(owed{wire: reply.Wire()}) {
-				c.awaitClose(a)
+				c.awaitClose()
 				return
 			}
 		}
@@ -205,12 +219,18 @@ func (c *webSocket) endWith(a *attachment, err error) {
 	a.fail(err)
 }
 
-// awaitClose reads on until the peer's close frame, so that what is written last is not cut off by a reset.
-func (c *webSocket) awaitClose(a *attachment) {
+// awaitClose reads on until the peer's close frame, so that what is written last
+// is not cut off by a reset. What comes until then is for nobody.
+func (c *webSocket) awaitClose() {
+	c.letGo()
 	c.readBy(closeTimeout)
-	for {
-		if _, err := c.readMessage(a); err != nil && (isNetError(err) || isPeersClose(err)) {
+	for c.skip() == nil {
+		h, err := ws.ReadHeader(c.read)
+		if err != nil || h.OpCode == ws.OpClose {
 			return
+		}
+		if c.left = h.Length; h.OpCode.IsControl() || !h.Fin {
+			c.pace()
 		}
 	}
 }
@@ -255,7 +275,7 @@ func (c *webSocket) refuse(err error) {
 	}
 	c.sayClose(code)
 	if !isPeersClose(err) {
-		c.awaitClose(nil)
+		c.awaitClose()
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/gobwas/ws"
 	"golang.org/x/time/rate"
 
+	"github.com/fairlead/fairlead/gateway/admission"
 	"github.com/fairlead/fairlead/protocol"
 )
 
@@ -17,9 +18,11 @@ import (
 const readBytes = 16 << 10
 
 // readMessage reads one text message, and answers pings on the way, through a
-// if there is one. The message is the caller's. Between messages it waits as
-// long as it takes; a message that has begun may stand still as long as a body.
+// if there is one. The message is held until letGo. Between messages it waits as
+// long as it takes; a message that has begun may stand still as long as a body,
+// and has its time as a whole.
 func (c *webSocket) readMessage(a *attachment) ([]byte, error) {
+	c.letGo()
 	var message []byte
 	state := ws.StateServerSide
 	for {
@@ -27,8 +30,11 @@ func (c *webSocket) readMessage(a *attachment) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		if !h.OpCode.IsControl() && c.whole.IsZero() {
+			c.whole = c.g.wholeBy(c.g.limits().Frame)
+		}
 		start := len(message)
-		if message, err = c.readPayload(message, h); err != nil {
+		if message, err = c.readPayload(a, message, h); err != nil {
 			return nil, err
 		}
 		if h.OpCode.IsControl() || !h.Fin {
@@ -40,15 +46,15 @@ func (c *webSocket) readMessage(a *attachment) ([]byte, error) {
 				return nil, err
 			}
 			message = message[:start]
-			if start == 0 {
-				c.allow(0)
-			}
+			c.allowHeader()
 		case !h.Fin:
 			state = state.Set(ws.StateFragmented)
+			c.allowHeader()
 		case !utf8.Valid(message):
 			return nil, &closeError{code: int(ws.StatusInvalidFramePayloadData), text: "a text message that is not UTF-8"}
 		default:
-			c.allow(0)
+			c.whole = time.Time{}
+			c.allowHeader()
 			c.g.metrics.bytesIn.Add(float64(len(message)))
 			return message, nil
 		}
@@ -74,8 +80,12 @@ func (c *webSocket) pace() {
 func (c *webSocket) readHeader(state ws.State, sofar int) (ws.Header, error) {
 	h, err := ws.ReadHeader(c.read)
 	if err == nil {
+		c.left = h.Length
 		err = ws.CheckHeader(h, state)
 	} else if !errors.Is(err, ws.ErrHeaderLengthMSB) {
+		if !c.whole.IsZero() {
+			c.g.countStall("body_stall", err)
+		}
 		return h, err
 	}
 	if err != nil {
@@ -92,32 +102,96 @@ func (c *webSocket) readHeader(state ws.State, sofar int) (ws.Header, error) {
 }
 
 // readPayload appends a frame's payload to message, unmasked.
-func (c *webSocket) readPayload(message []byte, h ws.Header) ([]byte, error) {
+func (c *webSocket) readPayload(a *attachment, message []byte, h ws.Header) ([]byte, error) {
 	start := len(message)
-	for left := int(h.Length); left > 0; {
-		n := min(left, readBytes)
-		message = append(message, make([]byte, n)...)
+	for c.left > 0 {
+		n := int(min(c.left, readBytes))
+		var err error
+		if message, err = c.grow(a, message, n, h.Fin); err != nil {
+			return nil, err
+		}
 		c.allow(c.g.limits().BodyStall)
-		if _, err := io.ReadFull(c.read, message[len(message)-n:]); err != nil {
+		got, err := io.ReadFull(c.read, message[len(message)-n:])
+		c.left -= int64(got)
+		if err != nil {
 			c.g.countStall("body_stall", err)
 			return nil, err
 		}
-		left -= n
 	}
 	ws.Cipher(message[start:], h.Mask, 0)
 	return message, nil
 }
 
+// grow makes message n bytes longer, if there is room for what it then takes.
+// In the last frame of a message, no more is taken than is left of that.
+func (c *webSocket) grow(a *attachment, message []byte, n int, last bool) ([]byte, error) {
+	size := len(message) + n
+	if size <= cap(message) {
+		return message[:size], nil
+	}
+	held := max(size, 2*cap(message))
+	if last {
+		held = min(held, len(message)+int(c.left))
+	}
+	if err := c.hold(a, held); err != nil {
+		return nil, err
+	}
+	grown := make([]byte, size, held)
+	copy(grown, message)
+	return grown, nil
+}
+
+// hold counts that so many bytes are held of the message.
+func (c *webSocket) hold(a *attachment, bytes int) error {
+	if bytes <= admission.SpareBytes {
+		return nil
+	}
+	if c.held == nil {
+		from := c.at.from
+		if a != nil {
+			from = from.with(a.grant.Load())
+		}
+		c.held = c.g.door.Body(c.g.sends(from), nil)
+	}
+	return c.held.Hold(bytes)
+}
+
+// letGo counts that nothing is held of the last message any more.
+func (c *webSocket) letGo() {
+	if c.held != nil {
+		c.held.Leave()
+		c.held = nil // the next one's sender may be known
+	}
+}
+
+// skip reads on to the end of the frame, whatever is in it.
+func (c *webSocket) skip() error {
+	n, err := io.CopyN(io.Discard, c.read, c.left)
+	c.left -= n
+	return err
+}
+
+// allowHeader gives the next frame its time: as much as it takes, unless its message has begun.
+func (c *webSocket) allowHeader() {
+	if c.whole.IsZero() {
+		c.allow(0)
+	} else {
+		c.allow(c.g.limits().BodyStall)
+	}
+}
+
 // allow gives the next read so much time, or with 0 as much as it takes, but
-// not more than readBy has left.
+// not more than its message and readBy have left.
 func (c *webSocket) allow(d time.Duration) {
-	var at time.Time
+	at := c.whole
 	if d > 0 {
-		at = time.Now().Add(d)
+		if next := time.Now().Add(d); at.IsZero() || next.Before(at) {
+			at = next
+		}
 	}
 	_ = c.conn.SetReadDeadline(at) // fails only with the connection
 	// After that: readBy may be called meanwhile.
-	if by := c.by.Load(); by != nil && (d == 0 || by.Before(at)) {
+	if by := c.by.Load(); by != nil && (at.IsZero() || by.Before(at)) {
 		_ = c.conn.SetReadDeadline(*by)
 	}
 }

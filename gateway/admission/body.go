@@ -25,9 +25,9 @@ const strangersShare = 2
 // allBodies is the key under which they are counted for all.
 const allBodies = "all"
 
-// spareBytes are not counted of a message that is still coming: what it comes
+// SpareBytes are not counted of a message that is still coming: what it comes
 // over costs as much, and is counted elsewhere.
-const spareBytes = 4 << 10
+const SpareBytes = 4 << 10
 
 func newBodies() bodies {
 	return bodies{newTally[string](), newTally[string](), newTally[netip.Addr](), newTally[who]()}
@@ -75,7 +75,7 @@ func (b *Body) Read(p []byte) (int, error) {
 // Hold counts that n bytes are held now, whatever was before. If there is no
 // room for more it fails, and what was counted stays.
 func (b *Body) Hold(n int) error {
-	if n <= spareBytes {
+	if n <= SpareBytes {
 		n = 0
 	}
 	switch {

@@ -38,7 +38,7 @@ func TestBodiesAreCountedUntilTheyAreLeft(t *testing.T) {
 func TestWhatIsHeldOfMessagesIsCounted(t *testing.T) {
 	w := doorWith(Limits{Bodies: 400 << 10})
 	b := w.Body(someone, nil)
-	for held, counted := range map[int]int{spareBytes: 0, spareBytes + 1: spareBytes + 1, 90 << 10: 90 << 10, 20 << 10: 20 << 10, 100 << 10: 100 << 10, 0: 0} {
+	for held, counted := range map[int]int{SpareBytes: 0, SpareBytes + 1: SpareBytes + 1, 90 << 10: 90 << 10, 20 << 10: 20 << 10, 100 << 10: 100 << 10, 0: 0} {
 		want(t, b.Hold(held))
 		if n := w.Taken().Bodies; n != counted {
 			t.Errorf("%d bytes are held, and %d are counted, want %d", held, n, counted)

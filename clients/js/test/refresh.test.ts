@@ -88,6 +88,55 @@ for (const transport of ladder) {
       await h.close();
     });
 
+    test('in a hurry, twice: whichever request arrives first, what serves has the second token', async () => {
+      for (let apart = 0; apart <= 100; apart += 10) {
+        const h = new Holder([transport]);
+        h.issuer.life = day;
+        const inbox = h.inbox('c');
+        await h.run(1_000);
+        const [short, long] = [h.issuer.issue(), h.issuer.issue()];
+        for (const grant of h.issuer.made) if (grant.token !== long) Object.assign(grant, { until: 6_000 });
+        h.world.change('commands', { ...h.world.weather.commands, delay: 400 });
+        for (let dice = 0; dice < apart; dice++) h.world.clock.random(); // each time others
+        const both = [outcome(h.client.refresh(short))];
+        await h.run(apart);
+        both.push(outcome(h.client.refresh(long)));
+        await h.traffic('c', 30_000);
+        await h.run(1_000);
+        assert.deepEqual([both.map((b) => b.was), inbox.data, h.errors, h.client.state], [['done', 'done'], upTo(60), [], 'connected']);
+        assert.deepEqual([h.states, h.client.diagnostics().count], [['connecting', 'connected'], 1], `${apart} ms apart`);
+        await h.close();
+      }
+    });
+
+    test('waits for the function that was given last, whatever is answered or fails meanwhile', async () => {
+      const h = new Holder([transport]);
+      h.issuer.life = day;
+      h.inbox('c');
+      await h.run(1_000);
+      for (const kind of ['commands', transport] as const) h.world.change(kind, { ...h.world.weather[kind], delay: 300 });
+      const after = <T>(ms: number, act: () => T) => () => new Promise<T>((resolve, reject) => h.world.clock.after(ms, () => {
+        try {
+          resolve(act());
+        } catch (error) {
+          reject(error as Error);
+        }
+      }));
+      const seen = [outcome(h.client.refresh(h.issuer.issue()))];
+      await h.run(5);
+      seen.push(outcome(h.client.refresh(after(2_000, () => assert.fail('no session')))));
+      await h.run(1_000);
+      seen.push(outcome(h.client.refresh(after(3_000, h.issuer.issue))));
+      await h.run(2_900);
+      if (transport !== 'poll') assert.deepEqual(seen.map((s) => s.was), ['', '', '']);
+      h.issuer.shown.clear();
+      await h.run(3_000);
+      assert.deepEqual([seen.map((s) => s.was), h.states, h.errors], [['done', 'done', 'done'], ['connecting', 'connected'], []]);
+      assert.ok(h.issuer.shown.has(h.issuer.made.at(-1)?.token));
+      assert.ok(!h.issuer.shown.has(undefined), 'never without');
+      await h.close();
+    });
+
     test('where nothing serves settles when it is let in, and before that when it is not', async () => {
       const h = new Holder([transport]);
       h.give = () => 'secret-0-0';
@@ -120,6 +169,28 @@ for (const transport of ladder) {
     });
   });
 }
+
+test('refresh() with a token reaches what was being attached when it came', async () => {
+  for (const better of ['websocket', 'sse', 'stream'] as const) {
+    const h = new Holder([better, 'poll']);
+    h.issuer.life = day;
+    h.world.change(better, { ...h.world.weather[better], open: 'refuse' });
+    h.inbox('c');
+    await h.run(25_000);
+    h.world.change(better, { ...h.world.weather[better], open: 'pass', delay: 1_000 });
+    while (h.client.diagnostics().attempts.length < 2) await h.run(10);
+    while (h.world.cluster.attached === 0) await h.run(1);
+    const refreshed = outcome(h.client.refresh(h.issuer.issue()));
+    await h.run(20_000);
+    assert.deepEqual([h.client.transport, refreshed.was], [better, 'done']);
+    h.issuer.shown.clear();
+    const ack = h.client.channel('c').publish(1);
+    await h.run(10_000);
+    await ack;
+    assert.deepEqual([[...h.issuer.shown], h.errors, h.client.diagnostics().count], [[h.issuer.made.at(-1)?.token], [], 3]);
+    await h.close();
+  }
+});
 
 describe('a cookie', () => {
   /** A client whose requests show a cookie, as a browser's do, and nothing else. */

@@ -115,6 +115,18 @@ test('a token that a tab is given and the server does not take, or that its func
   assert.deepEqual([all.attaches(), leader.state, follower.state, given.length <= 2], [1, 'connected', 'connected', true]);
 });
 
+test('a token that a tab was given is the next leader\'s also when that tab has gone', async (t) => {
+  const { gateway, open } = await crew(t);
+  const [leader, next, follower] = [open({ token: () => 'of the leader' }), open({ token: () => 'of the next' }), open({ token: () => 'of the follower' })];
+  await connected(leader);
+  await Promise.all([next, follower].map(connected));
+  await follower.refresh('fresh');
+  await Promise.all([follower.close(), leader.close()]);
+  await gateway.asked((path, _, { token }) => path === '/v1/attach' && token === 'fresh');
+  await connected(next);
+  assert.ok(gateway.requests.every(({ body }) => body.token !== 'of the next'));
+});
+
 test('a token that was given to a leader that went is the next one\'s, be that who was given it or not', async (t) => {
   for (const third of [true, false]) {
     const all = await crew(t);

@@ -26,7 +26,7 @@ func TestAnOpenGatewayListensOnThisMachineOnly(t *testing.T) {
 			t.Errorf("%s: exit %d: %s", listen, got.code, got.err)
 		}
 		if !local {
-			for _, want := range []string{"listen", listen, "FAIRLEAD_AUTH_SECRET", "openssl rand", "fairlead token", "auth.keys", "--insecure"} {
+			for _, want := range []string{"listen", listen, "--auth-secret-file secret", "umask 077; openssl rand -base64 32 > secret", "fairlead token --auth-secret-file secret", "auth.keys", "--insecure"} {
 				if !strings.Contains(got.err, want) {
 					t.Errorf("%s: got %q, which lacks %q", listen, got.err, want)
 				}

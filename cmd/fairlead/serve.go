@@ -74,7 +74,7 @@ func serve(ctx context.Context, c *config, std stdio, sources *sources, report *
 	serving, end := context.WithCancel(ctx)
 	var reloads sync.WaitGroup
 	reloads.Go(func() { r.run(serving, hangup, end) })
-	err = serveHTTP(serving, c, r.node, r.entrance, std.out, log)
+	err = serveHTTP(serving, c, r.node, r.entrance, std.out, log, c.banner(r.entrance.Addr(), guard.options.Keys, sources))
 	end()
 	reloads.Wait()
 	return err
@@ -93,11 +93,12 @@ func (c *config) checkEntrance(addr net.Addr, r *report) error {
 	return r.err()
 }
 
-// serveHTTP serves the node until ctx is done, and then drains it. It closes the entrance.
-func serveHTTP(ctx context.Context, c *config, n *node, e *entrance.Entrance, out io.Writer, log *slog.Logger) error {
+// serveHTTP serves the node until ctx is done, and then drains it. It prints
+// the banner when it serves, and closes the entrance.
+func serveHTTP(ctx context.Context, c *config, n *node, e *entrance.Entrance, out io.Writer, log *slog.Logger, banner string) error {
 	served := make(chan error, 1)
 	go func() { served <- e.Serve(ctx, n.handler) }() // ends with Shutdown or Close, below
-	if err := banner(out, c, e.Addr()); err != nil {
+	if _, err := io.WriteString(out, banner); err != nil {
 		return errors.Join(err, e.Close(), <-served)
 	}
 	select {
@@ -132,32 +133,6 @@ func (c *config) level() (level slog.Level) {
 func isLoopback(addr net.Addr) bool {
 	ap, err := netip.ParseAddrPort(addr.String())
 	return err == nil && ap.Addr().IsLoopback()
-}
-
-// banner prints where the gateway listens, where the log is, who may come in,
-// and what to try. Its first line is for programs as well.
-func banner(w io.Writer, c *config, addr net.Addr) error {
-	who, token, as := "it is open: whoever reaches it may do everything", "", ""
-	if !c.open() {
-		who = "whoever shows a token or an API key may do what that grants"
-	}
-	if c.Auth.hasAnonymous() {
-		who += "; everybody else, what auth.anonymous does"
-	}
-	if c.Auth.hasKeys() {
-		as = ` -H "Authorization: Bearer $TOKEN"`
-		token = "  TOKEN=$(fairlead token --subscribe 'chat.*' --publish 'chat.*') # with this gateway's settings\n"
-	}
-	_, err := fmt.Fprintf(w, `fairlead listening on %[1]s
-the log is kept in %[2]s
-%[3]s
-
-Try:
-%[4]s  open %[1]s/                                  # the demo, in a browser
-  curl -N%[5]s -H 'Accept: text/event-stream' '%[1]s/v1/attach?channel=chat.42'
-  curl%[5]s -H 'Content-Type: application/json' -d '{"data":"hello"}' %[1]s/v1/channels/chat.42/messages
-`, c.url(addr), c.place(), who, token, as)
-	return err
 }
 
 // reachable is addr as a client on this machine reaches it.

@@ -20,6 +20,7 @@ type sources struct {
 	env  map[string]string
 
 	loaded   bool
+	path     string            // of the file; "" for none
 	file     map[string]given  // by key
 	origins  map[string]string // by key, of the settings that are not the default
 	mistakes []error           // all that is wrong with settings, each by itself
@@ -101,6 +102,7 @@ func (s *sources) load(ctx *kong.Context) {
 			s.origins[p.Flag.Tag.Get("key")] = "--" + p.Flag.Name
 		}
 	}
+	s.path = path
 	if path == "" {
 		return
 	}

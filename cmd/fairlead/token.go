@@ -60,5 +60,5 @@ func (cmd *tokenCmd) minter(sources *sources) (*auth.Minter, error) {
 			return minter, nil
 		}
 	}
-	return nil, errors.New("there is no key to sign with: give the gateway's --config, or FAIRLEAD_AUTH_SECRET (make one with openssl rand -base64 32), or --auth-secret-file or --auth-keys with a private key; public keys and auth.jwks can only check")
+	return nil, errors.New("there is no key to sign with: give the gateway's --config, or --auth-secret-file (put a secret there with openssl rand -base64 32), or --auth-keys with a private key, or set FAIRLEAD_AUTH_SECRET; public keys and auth.jwks can only check")
 }

@@ -88,6 +88,7 @@ type Broker struct {
 	tail        *tail
 	follower    *follower
 	catchUps    *catchUps
+	batches     *turns // to store one
 	holdings    *holdings
 	stats       Stats
 	maxMessage  atomic.Int64  // bytes of a payload
@@ -140,6 +141,7 @@ func (b *Broker) open(ctx context.Context) error {
 	}
 	b.tail = newTail(epoch, b.options.TailBytes)
 	b.catchUps = newCatchUps(b, b.options.CatchUps)
+	b.batches = newTurns(batchTurns)
 	b.holdings = newHoldings()
 	if b.follower, err = startFollower(ctx, b, state); err != nil {
 		return err

@@ -7,15 +7,16 @@ import (
 	"github.com/fairlead/fairlead/protocol"
 )
 
-// Exceeded is the cause of the error for a client that has as many subscriptions
-// as it may: the name of the limit.
+// Exceeded is the cause of an error for a client that is over a limit of the
+// broker's: the limit's name.
 type Exceeded string
 
-// The limits of subscriptions.
+// The limits of the broker's.
 const (
 	ExceededChannels      Exceeded = "channels" // Reader.SetLimit
 	ExceededSubscriptions Exceeded = "subscriptions_per_client"
 	ExceededPatterns      Exceeded = "patterns_per_client"
+	ExceededBatches       Exceeded = "batches" // that are stored at a time
 )
 
 func (e Exceeded) Error() string { return "the limit " + string(e) }

@@ -24,18 +24,11 @@ const maxFilters = 100
 func (c *catchUps) slot(ctx context.Context, who Client) (release func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	came := make(chan struct{})
-	turn := c.callers.ask(who, func() { close(came) })
-	release = func() { c.callers.done(turn) }
-	select {
-	case <-came:
-		return release, nil
-	case <-ctx.Done():
-		if !c.callers.giveUp(turn) {
-			release() // it came just now
-		}
-		return nil, protocol.Errorf(protocol.Unavailable, "the log is busy: retry").Because(context.Cause(ctx))
+	release, err = c.callers.wait(ctx, who)
+	if err != nil {
+		return nil, protocol.Errorf(protocol.Unavailable, "the log is busy: retry").Because(err)
 	}
+	return release, nil
 }
 
 // part is a part of the stored log.

@@ -129,6 +129,12 @@ func (b *Broker) countStored(duplicate bool) {
 // none. If some of their keys are stored already and some are not, the new
 // ones are stored one by one.
 func (b *Broker) PublishBatch(ctx context.Context, batch []Publication) ([]Receipt, error) {
+	return b.PublishBatchFor(ctx, Client{}, batch)
+}
+
+// PublishBatchFor is PublishBatch for a client, which takes turns with others:
+// single messages wait for none of them.
+func (b *Broker) PublishBatchFor(ctx context.Context, who Client, batch []Publication) ([]Receipt, error) {
 	size := 0
 	for i := range batch {
 		if err := batch[i].check(int(b.maxMessage.Load())); err != nil {
@@ -149,9 +155,14 @@ func (b *Broker) PublishBatch(ctx context.Context, batch []Publication) ([]Recei
 	if err := b.admit(size); err != nil {
 		return nil, err
 	}
+	done, err := b.batchTurn(ctx, who)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, b.options.PublishTimeout)
 	defer cancel()
 	receipts, err := b.storeAtomically(ctx, batch)
+	done()
 	if !isDuplicate(err) {
 		return receipts, err
 	}

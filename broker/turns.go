@@ -2,6 +2,7 @@ package broker
 
 import (
 	"container/list"
+	"context"
 	"sync"
 )
 
@@ -57,6 +58,32 @@ func (t *turns) ask(who Client, begin func()) *turn {
 	t.queue(c)
 	t.serve()
 	return n
+}
+
+// wait is ask for a caller that waits itself, until ctx ends. The caller calls done.
+func (t *turns) wait(ctx context.Context, who Client) (done func(), err error) {
+	came := make(chan struct{})
+	n := t.ask(who, func() { close(came) })
+	done = func() { t.done(n) }
+	select {
+	case <-came:
+		return done, nil
+	case <-ctx.Done():
+		if !t.giveUp(n) {
+			done() // it came just now
+		}
+		return nil, context.Cause(ctx)
+	}
+}
+
+// of is how many turns a client has, and waits for.
+func (t *turns) of(who Client) (taken, waiting int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c := t.clients[who.Key]; c != nil {
+		return c.taken, c.waiting.Len()
+	}
+	return 0, 0
 }
 
 // giveUp ends a wish, and reports false if begin was called: then it must be done.

@@ -236,8 +236,9 @@ func (g *Gateway) publishBatch(w http.ResponseWriter, ctx context.Context, from 
 	for i := range batch {
 		batch[i].From = from.sub()
 	}
-	receipts, err := g.broker.PublishBatch(context.WithoutCancel(ctx), batch)
+	receipts, err := g.broker.PublishBatchFor(context.WithoutCancel(ctx), g.reads(from), batch)
 	if err != nil {
+		g.countExceeded(err)
 		return err
 	}
 	g.metrics.in.Add(float64(len(receipts)))

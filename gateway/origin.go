@@ -334,7 +334,6 @@ func (g *Gateway) history(ctx context.Context, by caller, channel string, part p
 	}
 	found, err := g.readHistory(ctx, by, channel, part, limit)
 	if err != nil {
-		held.Has(before)
 		return nil, err
 	}
 	p, size := &page{Messages: make([]rawFrame, len(found.Messages)), Next: found.Next, Gap: found.Gap}, 0

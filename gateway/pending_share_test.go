@@ -99,6 +99,48 @@ func TestWhoReadsNoAnswersSuffersAlone(t *testing.T) {
 	}
 }
 
+// Answers that were stuck before their client had too much are cut off when it
+// has; one that is read is not, nor are others' that are as stuck.
+func TestAnswersThatAreStuckMakeRoomAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const size = 100_000
+		w := newGuarded(t, Options{Limits: Limits{Pending: 8 * 5 * size / 2}})
+		w.publish("chat.1", `"`+strings.Repeat("x", size)+`"`)
+		mallory, ann := w.token("mallory", chat), w.token("ann", chat)
+		page := request{method: "GET", path: "/v1/channels/chat.1/messages"}
+		stuck := func(token string) net.Conn {
+			conn := w.ask(w.as(token, page))
+			synctest.Wait()
+			return conn
+		}
+		early, read, others := stuck(mallory), stuck(mallory), stuck(ann)
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		wg.Go(func() {
+			n, err := io.Copy(io.Discard, io.LimitReader(steady{read}, size))
+			if n < size || err != nil {
+				t.Errorf("the one that is read ends after %d bytes: %v", n, err)
+			}
+			_ = read.Close()
+		})
+		time.Sleep(2*admission.PressedStall + time.Second/4)
+		if n := w.timesRefused("pending"); n != 0 {
+			t.Errorf("%v were cut off while there was room", n)
+		}
+		late := stuck(mallory)
+		if n := w.timesRefused("pending"); n != 1 {
+			t.Errorf("%v were cut off, want one", n)
+		}
+		want := 3 * size
+		if held := w.g.door.Taken().Pending; held < want || held > want+size/2 {
+			t.Errorf("%d bytes wait, want those of three answers", held)
+		}
+		for _, conn := range []net.Conn{early, others, late} {
+			_ = conn.Close()
+		}
+	})
+}
+
 // Messages that nobody reads end who is over its share, and nobody else who reads as slowly.
 func TestWhoReadsNoMessagesIsCutOffAlone(t *testing.T) {
 	over(t, func(t *testing.T, transport protocol.Transport) {

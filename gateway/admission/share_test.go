@@ -148,5 +148,9 @@ func TestAnAnswerIsHeldBeforeItIsGathered(t *testing.T) {
 	first.Leave()
 	want(t, second.Gather())
 	second.Leave()
+	all := w.Answer(local)
+	want(t, all.Gather())
+	want(t, w.RoomFor(another))
+	all.Leave()
 	w.wantNoShares(t)
 }

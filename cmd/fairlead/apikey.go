@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"os"
 
 	"github.com/goccy/go-yaml"
 
@@ -25,6 +28,11 @@ func readAPIKeys(path string) ([]auth.APIKey, error) {
 	if err != nil {
 		return nil, err
 	}
+	return checkAPIKeys(path, text)
+}
+
+// checkAPIKeys is the API keys of a file that holds the text.
+func checkAPIKeys(path string, text []byte) ([]auth.APIKey, error) {
 	entries, err := parseAPIKeys(text)
 	if err != nil {
 		return nil, fmt.Errorf("it must be a list of keys as fairlead api-key prints them: %w", yamlError(path, err))
@@ -68,10 +76,11 @@ type apiKeyCmd struct {
 	Publish   []string `placeholder:"PATTERN" help:"Channels that it may publish to."`
 	Presence  []string `placeholder:"PATTERN" help:"Channels whose presence it may see."`
 	Manage    []string `placeholder:"PATTERN" help:"Channels that it may purge. > is also the right to revoke tokens."`
+	File      string   `placeholder:"FILE" help:"Append what the gateway is to know of it to this file of auth.api_keys, made if need be, instead of printing it."`
 }
 
 // Run makes an API key. The key goes to stdout, once, and what the gateway may
-// know of it to stderr: append that to the file of auth.api_keys.
+// know of it to the end of the file, or to stderr.
 func (cmd *apiKeyCmd) Run(std stdio) error {
 	key := auth.NewAPIKey()
 	entry := apiKeyEntry{Name: cmd.Name, Hash: auth.HashAPIKey(key), Subscribe: cmd.Subscribe, Publish: cmd.Publish, Presence: cmd.Presence, Manage: cmd.Manage}
@@ -85,9 +94,50 @@ func (cmd *apiKeyCmd) Run(std stdio) error {
 	if err != nil {
 		return fmt.Errorf("print the entry: %w", err)
 	}
+	if cmd.File != "" {
+		return appendAPIKey(cmd.File, text, func() error {
+			_, err := fmt.Fprintln(std.out, key)
+			return err
+		})
+	}
 	if _, err := fmt.Fprintln(std.out, key); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(std.err, "# for the file of auth.api_keys\n%s", text)
 	return err
+}
+
+// appendAPIKey appends an entry to the file, unless the whole would not be one
+// of API keys any more, such as because a name comes twice. It calls ready
+// before, and on its error appends nothing. The file stays the same file, since
+// a container may have just that, and holds all of the entry or nothing of it.
+func appendAPIKey(path string, entry []byte, ready func() error) error {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return usagef("--file must be a file that can be written (%w)", err)
+	}
+	defer func() { _ = file.Close() }()
+	text, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	if err != nil {
+		return usagef("--file must be a file that can be read (%w)", err)
+	}
+	before := int64(len(text))
+	if before > 0 && text[before-1] != '\n' {
+		entry = append([]byte("\n"), entry...)
+	}
+	text = append(text, entry...)
+	if len(text) > maxFile {
+		return usagef("--file would have more than %d bytes: begin another one", maxFile)
+	}
+	if _, err := checkAPIKeys(path, text); err != nil {
+		return usagef("--file %s: with the new key %s", path, plainly(err))
+	}
+	if err := ready(); err != nil {
+		return err
+	}
+	_, err = file.Write(entry)
+	if err = errors.Join(err, file.Sync()); err != nil {
+		return fmt.Errorf("append to %s: %w", path, errors.Join(err, file.Truncate(before)))
+	}
+	return nil
 }

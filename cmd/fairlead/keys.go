@@ -126,20 +126,22 @@ func tryVerifier(o auth.Options) error {
 	return err
 }
 
+// maxFile is how large a file of keys may be, in bytes.
+const maxFile = 1 << 20
+
 // readFile is what is in a file that is no larger than keys are.
 func readFile(path string) ([]byte, error) {
-	const most = 1 << 20
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("it must be a file that can be read (%w)", err)
 	}
 	defer func() { _ = file.Close() }()
-	text, err := io.ReadAll(io.LimitReader(file, most+1))
+	text, err := io.ReadAll(io.LimitReader(file, maxFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("it must be a file that can be read (%w)", err)
 	}
-	if len(text) > most {
-		return nil, fmt.Errorf("it must be a file of at most %d bytes", most)
+	if len(text) > maxFile {
+		return nil, fmt.Errorf("it must be a file of at most %d bytes", maxFile)
 	}
 	return text, nil
 }

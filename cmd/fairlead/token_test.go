@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -148,6 +149,55 @@ func TestAnAPIKeyIsGoodForTheGatewayThatHasItsEntry(t *testing.T) {
 	}
 	if text, err := os.ReadFile(path); err != nil || strings.Contains(string(text), "fl_") {
 		t.Errorf("the file holds a key: %s, %v", text, err)
+	}
+}
+
+// TestAPIKeysAreAppendedToTheirFile also makes the file, and refuses what would spoil it.
+func TestAPIKeysAreAppendedToTheirFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "api-keys.yaml")
+	appended := func(name string) outcome {
+		return runProgram(t, nil, "api-key", name, "--publish=orders.>", "--file", path)
+	}
+	for _, name := range []string{"one", "two"} {
+		got := appended(name)
+		if got.code != 0 || got.err != "" || !strings.HasPrefix(got.out, "fl_") {
+			t.Fatalf("got %+v", got)
+		}
+		if grant := grantOf(t, strings.TrimSpace(got.out), nil, "--auth-api-keys", path); grant.APIKey != name {
+			t.Errorf("got %+v", grant)
+		}
+	}
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := appended("two"); got.code != 2 || got.out != "" || !strings.Contains(got.err, `"two"`) {
+		t.Errorf("a name twice: got %+v", got)
+	}
+	if err := os.WriteFile(path, before[:len(before)-1], 0o600); err != nil { // as an editor may leave it
+		t.Fatal(err)
+	}
+	if got := appended("three"); got.code != 0 {
+		t.Errorf("got %+v", got)
+	}
+	after, err := os.ReadFile(path)
+	if err != nil || !strings.HasPrefix(string(after), string(before)) || strings.Count(string(after), "name:") != 3 {
+		t.Errorf("got %s, %v", after, err)
+	}
+	for name, text := range map[string]string{"no list": "a: b", "another list": "[]", "no hash": "- {name: a, hash: b, publish: [a]}"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got := appended("four")
+		if now, err := os.ReadFile(path); got.code != 2 || got.out != "" || err != nil || string(now) != text {
+			t.Errorf("%s: got %+v, and %s, %v", name, got, now, err)
+		}
+	}
+	if got := runProgram(t, nil, "api-key", "a", "--publish=a", "--file", t.TempDir()); got.code != 2 || got.out != "" {
+		t.Errorf("got %+v", got)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("got %v, %v", info.Mode(), err)
 	}
 }
 

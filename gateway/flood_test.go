@@ -102,6 +102,164 @@ func TestAFrameThatDripsIsCutOff(t *testing.T) {
 	})
 }
 
+// unfinished are the frames of a message of which n bytes have come.
+func unfinished(n int, parts bool) []byte {
+	if !parts {
+		whole := masked(ws.NewTextFrame(bytes.Repeat([]byte(" "), n+1)))
+		return whole[:len(whole)-1]
+	}
+	frames := []ws.Frame{ws.NewFrame(ws.OpText, false, nil)}
+	for i := 0; i < n; i += 10 << 10 {
+		frames = append(frames, ws.NewFrame(ws.OpContinuation, false, bytes.Repeat([]byte(" "), min(n-i, 10<<10))))
+	}
+	return masked(frames...)
+}
+
+// What has come of messages that are not complete is memory like that of
+// bodies, whoever sends it: before the hello, and after it.
+func TestMessagesThatAreStillComingAreCounted(t *testing.T) {
+	const bodies, part = 1 << 20, 100 << 10
+	for name, c := range map[string]struct{ greets, parts bool }{
+		"a hello": {false, false}, "a hello in parts": {false, true}, "a command": {true, false}, "a command in parts": {true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t, Options{Limits: Limits{Bodies: bodies}}, broker.Options{})
+				healthy := w.attach(protocol.WebSocket, aHello)
+				defer healthy.hangUp()
+				healthy.withstands(func() {
+					begin := func(at string) *link {
+						l := w.from(at).dialWebSocket("/v1/attach")
+						if c.greets {
+							l.sendText(`{"op":"hello","channels":{}}`)
+							l.want("welcome")
+						}
+						go func() { _, _ = l.conn.Write(unfinished(part, c.parts)) }() // ends with the connection
+						w.settle()
+						return l
+					}
+					var links []*link
+					for range 10 {
+						links = append(links, begin(someone))
+						if n := w.g.door.Taken().Bodies; n > bodies/4 {
+							t.Fatalf("%d bytes are held for one address", n)
+						}
+					}
+					if n, refused := w.g.door.Taken().Bodies, w.timesRefused("bodies"); n < part || refused < 8 {
+						t.Errorf("%d bytes are counted, and %v were refused", n, refused)
+					}
+					if f := links[9].want("error"); f.Code != "rate_limited" || f.RetryAfterMS == 0 {
+						t.Errorf("got %s", f.raw)
+					}
+					links[9].wantClose(protocol.RateLimited.CloseCode())
+					before := w.g.door.Taken().Bodies
+					links = append(links, begin(another))
+					if n := w.g.door.Taken().Bodies; n < before+part {
+						t.Errorf("another address has no room: %d bytes were counted, and are %d", before, n)
+					}
+					healthy.wantServed()
+					for _, l := range links {
+						l.hangUp()
+					}
+					w.settle()
+					if n := w.g.door.Taken().Bodies; n != 0 {
+						t.Errorf("%d bytes are still counted", n)
+					}
+				})
+			})
+		})
+	}
+}
+
+// A message of any size is carried out, and its room given back.
+func TestLargeMessagesComeInAnyParts(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, Options{}, broker.Options{})
+		l := w.attach(protocol.WebSocket, `{"channels":{}}`)
+		defer l.hangUp()
+		l.want("proof")
+		for _, n := range []int{0, 1, 4000, 4096, 16 << 10, 16<<10 + 1, 40_000, 255 << 10} {
+			for _, size := range []int{n + 100, 100_000, 4097, 1000} {
+				text := []byte(`{"op":"publish","channel":"b","cid":1,"data":"` + strings.Repeat("y", n) + `"}`)
+				op := ws.OpText
+				for len(text) > size {
+					l.sendFrame(ws.NewFrame(op, false, text[:size]))
+					text, op = text[size:], ws.OpContinuation
+				}
+				l.sendFrame(ws.NewFrame(op, true, text))
+				if f := l.want("reply"); !f.OK {
+					t.Fatalf("%d bytes in parts of %d: got %s", n, size, f.raw)
+				}
+				w.settle()
+				got := w.history("b")
+				if last := got[len(got)-1]; last != `"`+strings.Repeat("y", n)+`"` {
+					t.Errorf("%d bytes in parts of %d: %d are stored", n, size, len(last))
+				}
+				if n := w.g.door.Taken().Bodies; n != 0 {
+					t.Errorf("%d bytes are still counted", n)
+				}
+			}
+			w.call(request{method: "DELETE", path: "/v1/channels/b/messages"})
+		}
+	})
+}
+
+// Each part is in time, and the whole is not.
+func TestAMessageInPartsThatDripsIsCutOff(t *testing.T) {
+	for name, between := range map[string][]ws.Frame{"parts": nil, "parts and pings": {ws.NewPingFrame(nil)}} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t, Options{}, broker.Options{})
+				l := w.attach(protocol.WebSocket, `{"channels":{}}`)
+				l.want("proof")
+				go func() { _, _ = io.Copy(io.Discard, l.conn) }() // ends with the connection
+				began := time.Now()
+				_, err := l.conn.Write(masked(ws.NewFrame(ws.OpText, false, []byte(" "))))
+				for i := 0; err == nil && i < 1000; i++ {
+					time.Sleep(10 * time.Second)
+					_, err = l.conn.Write(masked(append(between, ws.NewFrame(ws.OpContinuation, false, []byte(" ")))...))
+				}
+				w.settle()
+				if took := time.Since(began); took > 60*time.Second || took < 40*time.Second || w.g.attachment(l.welcome.Attachment) != nil {
+					t.Errorf("it was cut off after %v, and attached is %v", took, w.g.attachment(l.welcome.Attachment))
+				}
+				if n := w.timesRefused("body_stall"); n != 1 {
+					t.Errorf("counted %v times", n)
+				}
+				l.hangUp()
+			})
+		})
+	}
+}
+
+// One that comes after long silence has as much time as the first, and so have pings.
+func TestBetweenMessagesAWebSocketMayBeSilent(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, Options{}, broker.Options{})
+		l := w.attach(protocol.WebSocket, `{"channels":{}}`)
+		defer l.hangUp()
+		go func() { // ends with the connection
+			for {
+				if _, err := l.read(); err != nil && !errors.As(err, new(pong)) {
+					return
+				}
+			}
+		}()
+		for range 3 {
+			time.Sleep(time.Hour)
+			l.sendFrame(ws.NewFrame(ws.OpText, false, []byte(`{"op":"publish",`)))
+			time.Sleep(20 * time.Second)
+			l.sendFrame(ws.NewPingFrame(nil))
+			time.Sleep(20 * time.Second)
+			l.sendFrame(ws.NewFrame(ws.OpContinuation, true, []byte(`"channel":"b","data":1}`)))
+			time.Sleep(time.Hour)
+			l.sendFrame(ws.NewPingFrame(nil))
+		}
+		w.settle()
+		equal(t, "stored", w.history("b"), []string{"1", "1", "1"})
+	})
+}
+
 // No extension is negotiated, so there is nothing that could be unpacked.
 func TestCompressionIsNeverAgreedTo(t *testing.T) {
 	bubble(t, func(t *testing.T) {

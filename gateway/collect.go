@@ -10,7 +10,7 @@ type doorCollector struct{ g *Gateway }
 
 var (
 	descPlaces  = prometheus.NewDesc("fairlead_attachment_places", "Places that are taken by attachments, those that are still beginning, and polls that wait.", nil, nil)
-	descBodies  = prometheus.NewDesc("fairlead_bodies_bytes", "Bytes of request bodies that are being read as a whole.", nil, nil)
+	descBodies  = prometheus.NewDesc("fairlead_bodies_bytes", "Bytes of bodies and messages that are still coming.", nil, nil)
 	descPending = prometheus.NewDesc("fairlead_pending_bytes", "Bytes that wait to be written to clients.", nil, nil)
 	descLimit   = prometheus.NewDesc("fairlead_limit", "What the limits of the three above are; -1 for none.", []string{"limit"}, nil)
 )

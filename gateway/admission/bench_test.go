@@ -50,3 +50,17 @@ func benchDoor(n int) (d *Door, names []string, addrs []netip.Addr) {
 	}
 	return d, names, addrs
 }
+
+// BenchmarkHold is what the count of what waits adds to each write.
+func BenchmarkHold(b *testing.B) {
+	d, _, addrs := benchDoor(1)
+	s := d.Share(Client{IP: addrs[0]})
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Hold(100)
+		if s.Stall() == 0 {
+			b.Fatal("no time")
+		}
+		s.LetGo(100)
+	}
+}

@@ -12,6 +12,9 @@ func (c *config) checkLimits(r *report) {
 	atLeastFrame("limits.fanout", l.Fanout)
 	if l.Pending > 0 {
 		atLeastFrame("limits.pending", l.Pending)
+		if l.Pending >= l.Frame && l.Pending/8 < l.Frame {
+			r.beside("limits.frame").doubtful("limits.pending", "one client may have an eighth of it, which is less than one message of limits.frame, which is %s", l.Frame)
+		}
 	}
 	if l.Batch < l.Frame {
 		r.beside("limits.frame").doubtful("limits.batch", "no request can hold a message of limits.frame, which is %s: raise one, or lower the other", l.Frame)

@@ -128,6 +128,8 @@ func TestContradictionsAreFound(t *testing.T) {
 		"a long drain":                 {[]string{"--drain=21s"}, nil, []string{"drain"}},
 		"large frames":                 {[]string{"--limits-frame=31MiB", "--limits-fanout=1MiB", "--limits-pending=1MiB", "--stream-max-bytes=1MiB", "--limits-batch=1MiB", "--tail-bytes=1MiB"}, []string{"stream.max_bytes", "limits.fanout", "limits.pending"}, []string{"limits.batch", "tail_bytes"}},
 		"no limit of pending":          {[]string{"--limits-pending=0"}, nil, nil},
+		"a share below a message":      {[]string{"--limits-pending=1MiB"}, nil, []string{"limits.pending"}},
+		"a share of a message":         {[]string{"--limits-pending=2MiB"}, nil, nil},
 		"one over all":                 {[]string{"--limits-attachments=10", "--limits-attaches=10", "--limits-commands-per-ip=10"}, nil, []string{"limits.attachments_per_ip", "limits.attachments_per_sub", "limits.attaches_per_ip", "limits.commands"}},
 		"no limit of all":              {[]string{"--limits-attachments=0", "--limits-attaches=0", "--limits-commands-per-ip=0"}, nil, nil},
 		"one client's catch-ups":       {[]string{"--limits-catch-ups-per-client=5"}, nil, []string{"limits.catch_ups_per_client"}},

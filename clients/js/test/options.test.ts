@@ -20,7 +20,7 @@ describe('the token function', () => {
     await clock.run(250);
     assert.deepEqual([client.diagnostics().attempts, calls], [[], 1]);
     const connected = next(client, 'transport', (e) => e.transport === 'websocket');
-    give('one');
+    give(' one\n'); // as the text of an answer may end
     await clock.run(250);
     assert.deepEqual([client.diagnostics().attempts.map((a) => a.transport), calls], [['websocket', 'sse'], 1]);
     assert.equal(((await (await script.socket(1)).asked('hello')) as { token?: string }).token, 'one');
@@ -45,11 +45,25 @@ describe('the token function', () => {
     await clock.run(15_999);
     assert.deepEqual([errors.length, calls], [0, 2]);
     await clock.run(1);
-    assert.deepEqual(errors.map((e) => [e.code, (e.cause as Error).message]), [['token', 'nothing came within 8000 ms']]);
+    assert.deepEqual(errors.map((e) => [e.code, (e.cause as Error).message]), [['token', 'nothing came']]);
     await clock.run(60_000);
     assert.ok(calls > 1 && calls <= 8, String(calls));
     assert.equal(errors.length, 1);
     await client.close();
+  });
+
+  test('what is no text is no token, and the error says so', async () => {
+    for (const none of [undefined, null, 7, { token: 'one' }]) {
+      const clock = new VirtualClock(1);
+      const client = connect('http://gateway', {
+        token: () => none as unknown as string, fetch: () => assert.fail('no request without a token'), WebSocket: scripted(new Log()).WebSocket, clock,
+      });
+      const error = next(client, 'error', () => true);
+      await clock.run(10_000);
+      const { code, message, cause } = await error;
+      assert.deepEqual([code, message, cause instanceof TypeError], ['token', 'the application gave no token', true]);
+      await client.close();
+    }
   });
 
   test('one that rejects holds nothing against a transport, and is not asked in a hot loop', async () => {

@@ -25,6 +25,7 @@ type Publication struct {
 	Type     string
 	From     string
 	Key      string
+	Keys     string // whose keys this one is among, where From is empty; "": those of all origins. A word of fewer than 12 letters
 	Payload  []byte
 	Encoding protocol.Encoding
 }
@@ -63,19 +64,24 @@ func (b *Broker) msg(p *Publication) *nats.Msg {
 	set(headerFrom, p.From)
 	set(headerEncoding, string(p.Encoding))
 	if p.Key != "" {
-		set(headerKey, keyID(p.Channel, p.From, p.Key))
+		set(headerKey, keyID(p))
 	}
 	return m
 }
 
 // keyID is what JetStream knows a key by. Its ids are stream-wide, and anybody
 // who may publish to a channel sees the keys of others there: each has its own.
-func keyID(channel, from, key string) string {
-	if from == "" {
-		return channel + "/" + key
+func keyID(p *Publication) string {
+	id := p.Channel + "/" + p.Key // which have no spaces
+	switch {
+	case p.From != "":
+		sum := sha256.Sum256([]byte(p.From))
+		return id + " " + base64.RawURLEncoding.EncodeToString(sum[:9]) // of 12 letters
+	case p.Keys != "":
+		return id + " " + p.Keys
+	default:
+		return id
 	}
-	sum := sha256.Sum256([]byte(from))
-	return channel + "/" + key + " " + base64.RawURLEncoding.EncodeToString(sum[:9]) // a key has no spaces
 }
 
 // keyOf is the key in what JetStream knows it by.

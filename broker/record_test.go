@@ -134,24 +134,28 @@ func TestTheHeadMovesOverWhatIsNoMessage(t *testing.T) {
 func TestEachPublisherHasKeysOfItsOwn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := open(t, Options{})
-		store := func(from string) Receipt {
+		type whose struct{ from, keys string }
+		store := func(w whose) Receipt {
 			t.Helper()
-			receipt, err := b.Publish(t.Context(), Publication{Channel: "a", From: from, Key: "order-1", Payload: []byte("1")})
+			receipt, err := b.Publish(t.Context(), Publication{Channel: "a", From: w.from, Keys: w.keys, Key: "order-1", Payload: []byte("1")})
 			if err != nil {
 				t.Fatal(err)
 			}
 			return receipt
 		}
-		first := map[string]Receipt{}
-		for _, from := range []string{"", "ann", "bob", "order-1"} {
-			if first[from] = store(from); first[from].Duplicate {
-				t.Errorf("the key of %q was used up by another", from)
+		first := map[whose]Receipt{}
+		for _, w := range []whose{{"", "anonymous"}, {"", "token"}, {"", ""}, {"ann", ""}, {"bob", ""}, {"order-1", ""}, {"anonymous", ""}} {
+			if first[w] = store(w); first[w].Duplicate {
+				t.Errorf("the key of %+v was used up by another", w)
 			}
 		}
-		for from, receipt := range first {
-			if again := store(from); !again.Duplicate || again.ID != receipt.ID {
-				t.Errorf("the key of %q again: got %+v, want %v", from, again, receipt.ID)
+		for w, receipt := range first {
+			if again := store(w); !again.Duplicate || again.ID != receipt.ID {
+				t.Errorf("the key of %+v again: got %+v, want %v", w, again, receipt.ID)
 			}
+		}
+		if again := store(whose{"ann", "token"}); !again.Duplicate || again.ID != first[whose{"ann", ""}].ID {
+			t.Errorf("whoever has a name has keys by it: got %+v", again)
 		}
 		synctest.Wait() // until the tail has them
 		page, err := b.History(t.Context(), "a", protocol.Range{After: new(protocol.Cursor)}, 10)

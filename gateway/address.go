@@ -37,6 +37,15 @@ func (c client) sub() string {
 	return c.grant.Subject
 }
 
+// keys is whose the client's idempotency keys are, if it has no subject: origins'
+// are "", and nobody else's.
+func (c client) keys() string {
+	if c.grant == nil || c.grant.Source == auth.FromAPIKey || c.grant.Source == auth.FromNoKeys {
+		return ""
+	}
+	return string(c.grant.Source)
+}
+
 // counted is whom the door counts the client's work to.
 func (c client) counted() admission.Client {
 	counted := admission.Client{IP: c.ip}

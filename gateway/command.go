@@ -163,7 +163,7 @@ func (g *Gateway) store(ctx context.Context, from client, p broker.Publication) 
 	if err := g.door.Publish(from.counted(), p.Channel, 1, len(p.Payload)); err != nil {
 		return broker.Receipt{}, err
 	}
-	p.From = from.sub()
+	p.From, p.Keys = from.sub(), from.keys()
 	began := time.Now()
 	receipt, err := g.broker.Publish(context.WithoutCancel(ctx), p)
 	if err == nil {

@@ -234,7 +234,7 @@ func (g *Gateway) admitFanout(from client, batch []broker.Publication) error {
 
 func (g *Gateway) publishBatch(w http.ResponseWriter, ctx context.Context, from client, batch []broker.Publication) error {
 	for i := range batch {
-		batch[i].From = from.sub()
+		batch[i].From, batch[i].Keys = from.sub(), from.keys()
 	}
 	receipts, err := g.broker.PublishBatchFor(context.WithoutCancel(ctx), g.reads(from), batch)
 	if err != nil {

@@ -86,7 +86,7 @@ type limitsConfig struct {
 	AttachmentsPerIP       int  `key:"limits.attachments_per_ip" default:"10000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients at a time from one address. Limits by address do not apply to this machine, nor to a trusted proxy that names nobody."`
 	AttachmentsPerSub      int  `key:"limits.attachments_per_sub" default:"1000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients at a time with one token's sub."`
 	Attaches               int  `key:"limits.attaches" default:"5000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients that may come in a second."`
-	AttachesPerIP          int  `key:"limits.attaches_per_ip" default:"500" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients that may come in a second from one address."`
+	AttachesPerIP          int  `key:"limits.attaches_per_ip" default:"500" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients that may come in a second from one address, of which two seconds' worth may have yet to say who they are."`
 	GuessesPerIP           int  `key:"limits.guesses_per_ip" default:"100" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Tokens, keys and tickets that are no good, in a second, from one address."`
 	Commands               int  `key:"limits.commands" default:"1000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Commands, and polls, of one session in a second."`
 	CommandsPerIP          int  `key:"limits.commands_per_ip" default:"20000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Commands, and messages published, from one address in a second."`

@@ -25,7 +25,7 @@ type Limits struct {
 	AttachmentsPerIP       int // of one address: 10,000
 	AttachmentsPerSub      int // of one subject: 1,000
 	Attaches               int // a second: 5,000
-	AttachesPerIP          int // of one address: 500
+	AttachesPerIP          int // of one address, of which as many as may begin at once may have yet to say who they are: 500
 	Commands               int // a second, of one session; a poll that goes on is one: 1,000
 	CommandsPerIP          int // of one address; what an origin publishes counts as well: 20,000
 	Tickets                int // a second, of one subject or API key, or else address; one with more than 512 bytes of rights counts as several: 20

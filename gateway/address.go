@@ -99,13 +99,15 @@ func (g *Gateway) clientOf(r *http.Request) client {
 	}
 	addr := peer.Addr().Unmap().WithZone("")
 	proxied := len(r.Header["Forwarded"]) > 0 || len(r.Header[forwardedFor]) > 0 // RFC 7239
-	if g.policy.Load().trusts(addr) {
+	if p := g.policy.Load(); p.trusts(addr) {
 		if len(r.Header[forwardedFor]) == 0 {
 			return client{addr: addr} // the proxy itself, such as its health check
 		}
 		if named := middleware.GetClientIPAddr(r.Context()); named.IsValid() {
 			addr, proxied = named, false
 		} // else there is no telling who it is: it counts as the proxy
+	} else if proxied {
+		p.warnOf(addr)
 	}
 	if addr.IsLoopback() {
 		return client{addr: addr, proxied: proxied} // this machine, or all that is behind a proxy on it that is not configured
@@ -118,6 +120,16 @@ func (g *Gateway) clientOf(r *http.Request) client {
 		return client{addr: addr, proxied: proxied}
 	}
 	return client{addr: addr, proxied: proxied, ip: network.Addr()}
+}
+
+// warnOf logs, once, that a peer that is not trusted says that it is a proxy.
+func (p *policy) warnOf(peer netip.Addr) {
+	if p.log != nil {
+		p.untrusted.Do(func() {
+			p.log.Warn("a request names whom it was forwarded for, and where it comes from is not in trusted_proxy: if that is a proxy of yours, "+
+				"name it there, or no client behind it has an address of its own, and limits by address are the proxy's, or nobody's on this machine", "peer", peer)
+		})
+	}
 }
 
 func (p *policy) trusts(addr netip.Addr) bool {

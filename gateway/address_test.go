@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -123,6 +124,38 @@ func TestTheHintIsOfWhomATrustedProxyNames(t *testing.T) {
 	}
 	if hint("") == hint("X-Forwarded-For: 192.0.2.7") {
 		t.Error("the header changes nothing")
+	}
+}
+
+// TestAProxyThatIsNotTrustedIsToldOfOnce counts warnings, of one policy and of the next.
+func TestAProxyThatIsNotTrustedIsToldOfOnce(t *testing.T) {
+	var logs strings.Builder
+	g := &Gateway{log: slog.New(slog.NewTextHandler(&logs, nil))}
+	ask := func(peer, header string) {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RemoteAddr = peer
+		if header != "" {
+			r.Header.Set(header, "198.51.100.1")
+		}
+		g.clientOf(r)
+	}
+	for _, header := range []string{"X-Forwarded-For", "Forwarded"} {
+		logs.Reset()
+		p, err := g.newPolicy(Options{TrustedProxies: prefixes("10.0.0.0/8")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.policy.Store(p)
+		ask("127.0.0.1:1", "")
+		ask("10.0.0.1:1", header)
+		if logs.Len() > 0 {
+			t.Errorf("logged %s", &logs)
+		}
+		ask("127.0.0.1:1", header)
+		ask("192.0.2.7:1", header)
+		if got := logs.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "trusted_proxy") || !strings.Contains(got, "peer=127.0.0.1") {
+			t.Errorf("logged %s", got)
+		}
 	}
 }
 

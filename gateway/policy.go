@@ -3,9 +3,11 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/fairlead/fairlead/gateway/auth"
 )
@@ -18,6 +20,9 @@ type policy struct {
 	forwarded bool
 	pages     *pages
 	entry     http.Handler // what is done with a request before it is routed, and the routes
+
+	log       *slog.Logger // nil: silence
+	untrusted sync.Once    // a warning of a proxy that is not trusted
 }
 
 // newPolicy is the policy of o, or what is wrong with it.
@@ -26,7 +31,7 @@ func (g *Gateway) newPolicy(o Options) (*policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	p := &policy{auth: o.Auth, proxies: slices.Clone(o.TrustedProxies), forwarded: o.Forwarded, pages: pages}
+	p := &policy{auth: o.Auth, proxies: slices.Clone(o.TrustedProxies), forwarded: o.Forwarded, pages: pages, log: g.log}
 	p.entry = g.guardPages(pages, g.refuseURLTokens(g.router))
 	if len(p.proxies) > 0 {
 		p.entry = p.followProxies(p.entry)

@@ -339,16 +339,20 @@ func (a *attachment) payOwed(s *scratch, now time.Time) *ending {
 // takeMessages appends messages up to about flushBytes, and reports whether there are no more.
 func (a *attachment) takeMessages(s *scratch, now time.Time) (exhausted bool) {
 	out := a.g.metrics.out[a.transport]
+	into := s.entries[:]
+	if a.share.Over() {
+		into = into[:1] // however many attachments a client has, each has little more
+	}
 	for len(s.buf) < flushBytes {
-		n := a.reader.TryNext(s.entries[:])
-		for _, e := range s.entries[:n] {
+		n := a.reader.TryNext(into)
+		for _, e := range into[:n] {
 			s.buf = a.encode(s.buf, e.Wire)
 			if e.Time.After(a.since) { // neither history nor a frame of this client alone
 				out.delivery.Observe(now.Sub(e.Time).Seconds())
 			}
 		}
 		out.messages.Add(float64(n))
-		if n < len(s.entries) {
+		if n < len(into) {
 			return true
 		}
 	}

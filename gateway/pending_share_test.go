@@ -182,6 +182,34 @@ func TestWhoReadsNoMessagesIsCutOffAlone(t *testing.T) {
 	}, streams...)
 }
 
+// Each attachment of who is over its share holds one large message at most.
+func TestWhoIsOverItsShareIsSentOneAtATime(t *testing.T) {
+	over(t, func(t *testing.T, transport protocol.Transport) {
+		const size, share = 40_000, 100_000
+		w := newGuarded(t, Options{Limits: Limits{Pending: 8 * share}})
+		mallory, big := w.token("mallory", chat), `"`+strings.Repeat("x", size)+`"`
+		l := w.attach(transport, helloAs(mallory, `"channels":{"chat.1":{}}`))
+		l.want("proof")
+		w.publish("chat.1", big)
+		w.publish("chat.2", big, big, big) // which make the share alone
+		conn := w.ask(w.as(mallory, request{method: "GET", path: "/v1/channels/chat.2/messages"}))
+		defer func() { _ = conn.Close() }()
+		w.publish("chat.1", big, big, big, big)
+		before := w.g.door.Taken().Pending
+		if before < share {
+			t.Fatalf("%d bytes wait: this shows nothing", before)
+		}
+		for range 5 {
+			l.want("message")
+			synctest.Wait()
+			if held := w.g.door.Taken().Pending; held > before+1000 {
+				t.Errorf("%d bytes waited, and now %d", before, held)
+			}
+		}
+		l.hangUp()
+	}, streams...)
+}
+
 // Polls that wait for who is over its share are refused when there is something
 // to gather for them, and have lost nothing.
 func TestPollsThatWaitGatherNothingForWhoIsOverItsShare(t *testing.T) {

@@ -19,7 +19,7 @@ func (g *Gateway) handleAttach(w http.ResponseWriter, r *http.Request) error {
 	if err := g.approach(from, transport); err != nil {
 		return err
 	}
-	if err := checkBodiless(w, r); err != nil {
+	if err := checkAttach(w, r, upgrade); err != nil {
 		return err
 	}
 	at := g.arrive(r, from)
@@ -35,10 +35,6 @@ func (g *Gateway) handleAttach(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err := protocol.CheckSession(hello.Session); err != nil {
 		return err
-	}
-	if !upgrade && r.Header.Get("Sec-WebSocket-Key") != "" {
-		// Answered at once, because a client that waits here waits in vain.
-		return protocol.Errorf(protocol.BadRequest, "something between client and server took the Upgrade out of this WebSocket handshake: use another transport, or let it pass Upgrade and Connection")
 	}
 	switch {
 	case transport == protocol.WebSocket:
@@ -76,16 +72,19 @@ func (g *Gateway) approach(from client, t protocol.Transport) error {
 	return g.door.Approach(from.counted())
 }
 
-// checkBodiless reports that a GET comes with a body, which net/http would wait
-// for before it answers.
-func checkBodiless(w http.ResponseWriter, r *http.Request) error {
-	if r.Method != http.MethodGet || r.ContentLength == 0 || r.ProtoMajor > 1 && r.ContentLength < 0 {
-		return nil
+// checkAttach reports what is wrong with the request before its body is read, or nil.
+func checkAttach(w http.ResponseWriter, r *http.Request, upgrade bool) error {
+	if r.Method == http.MethodGet && (r.ContentLength > 0 || r.ContentLength < 0 && r.ProtoMajor == 1) {
+		if r.ProtoMajor == 1 {
+			w.Header().Set("Connection", "close") // or net/http waits for the body before it answers
+		}
+		return protocol.Errorf(protocol.BadRequest, "a GET has no body: send the hello with POST, or say in the query what it says")
 	}
-	if r.ProtoMajor == 1 {
-		w.Header().Set("Connection", "close") // or it is waited for all the same
+	if !upgrade && r.Header.Get("Sec-WebSocket-Key") != "" {
+		// Answered at once, because a client that waits here waits in vain.
+		return protocol.Errorf(protocol.BadRequest, "something between client and server took the Upgrade out of this WebSocket handshake: use another transport, or let it pass Upgrade and Connection")
 	}
-	return protocol.Errorf(protocol.BadRequest, "a GET has no body: send the hello with POST, or say in the query what it says")
+	return nil
 }
 
 // recognizeHello is who attaches, with the grant, and gives them a place among those of their own.

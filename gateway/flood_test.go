@@ -144,6 +144,9 @@ func TestMessagesThatAreStillComingAreCounted(t *testing.T) {
 						if n := w.g.door.Taken().Bodies; n > bodies/4 {
 							t.Fatalf("%d bytes are held for one address", n)
 						}
+						if n := w.g.door.Taken().Bodies; len(links) == 1 && (n > 2*part || !c.parts && n != part+1) {
+							t.Errorf("%d bytes are held of %d", n, part)
+						}
 					}
 					if n, refused := w.g.door.Taken().Bodies, w.timesRefused("bodies"); n < part || refused < 8 {
 						t.Errorf("%d bytes are counted, and %v were refused", n, refused)
@@ -230,6 +233,19 @@ func TestAMessageInPartsThatDripsIsCutOff(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A message has begun with its first part, though that is empty.
+func TestAMessageWithoutItsRestIsCutOff(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, Options{}, broker.Options{})
+		l := w.attach(protocol.WebSocket, `{"channels":{}}`)
+		began := time.Now()
+		l.sendFrame(ws.NewFrame(ws.OpText, false, nil))
+		if err := l.wantEnd(); !isEnd(err) || time.Since(began) != 30*time.Second || w.timesRefused("body_stall") != 1 {
+			t.Errorf("after %v got %v", time.Since(began), err)
+		}
+	})
 }
 
 // One that comes after long silence has as much time as the first, and so have pings.

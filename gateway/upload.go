@@ -41,10 +41,7 @@ func (u *upload) close() {
 	u.end(nil)
 	u.wg.Wait()
 	u.held.Leave()
-	switch { // watch may have set a deadline
-	case errors.Is(u.err, io.EOF):
-		_ = u.body.control.SetReadDeadline(time.Time{}) // for the next request on the connection
-	case u.err == nil:
+	if u.err == nil {
 		_ = u.body.control.SetReadDeadline(time.Now().Add(closeTimeout)) // net/http reads on, so that a sender gets to its answer
 	}
 }
@@ -65,10 +62,7 @@ func (u *upload) fail(w http.ResponseWriter, r *http.Request, err error) error {
 	u.g.problem(w, r, err)
 	_ = u.body.control.Flush() // fails only if nobody is there to read it
 	u.close()
-	select {
-	case <-time.After(lingerTime):
-	case <-r.Context().Done():
-	}
+	time.Sleep(lingerTime) // and not until the request's context is done: a deadline ends that as well
 	return nil
 }
 

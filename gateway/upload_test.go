@@ -213,19 +213,31 @@ func TestAnUploadEndsAtOnceWithTheRightToPublish(t *testing.T) {
 	}
 }
 
-// It is answered over HTTP/1.1 though the length of the body was announced.
-func TestAnUploadOfAKnownLengthIsAnsweredWhenItEnds(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		w := newGuarded(t, Options{})
-		began := time.Now()
-		a, behind := w.rawCallOn("POST /v1/channels/chat.1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nContent-Type: application/x-ndjson\r\nAuthorization: Bearer " + w.tokenFor("ann", chat, lifetime) + "\r\n\r\n{\"data\":1}\n")
-		if a.wantProblem(t, "an upload", protocol.Expired); a.Stored != 1 || time.Since(began) != lifetime {
-			t.Errorf("after %v got %s", time.Since(began), a.body)
-		}
-		if _, err := behind.ReadByte(); err != io.EOF || time.Since(began) > lifetime+2*closeTimeout {
-			t.Errorf("the connection ends after %v with %v", time.Since(began), err)
-		}
-	})
+// It is answered at once over HTTP/1.1, and whoever is sending has time to read that.
+func TestAnUploadThatEndsIsAnsweredBeforeItsConnectionEnds(t *testing.T) {
+	for name, c := range map[string]struct {
+		length, line string
+		at           time.Duration
+		code         protocol.Code
+	}{
+		"expired, of a known length": {"Content-Length: 1000", "", lifetime, protocol.Expired},
+		"expired, in chunks":         {"Transfer-Encoding: chunked", "", lifetime, protocol.Expired},
+		"bad, of a known length":     {"Content-Length: 1000", "{\n", 0, protocol.BadRequest},
+		"bad, in chunks":             {"Transfer-Encoding: chunked", "2\r\n{\n\r\n", 0, protocol.BadRequest},
+	} {
+		bubble(t, func(t *testing.T) {
+			w := newGuarded(t, Options{})
+			began := time.Now()
+			a, behind := w.rawCallOn("POST /v1/channels/chat.1/messages HTTP/1.1\r\nHost: x\r\n" + c.length + "\r\nContent-Type: application/x-ndjson\r\nAuthorization: Bearer " + w.tokenFor("ann", chat, lifetime) + "\r\n\r\n" + c.line)
+			if a.wantProblem(t, name, c.code); time.Since(began) != c.at {
+				t.Errorf("%s: answered after %v", name, time.Since(began))
+			}
+			_, err := behind.ReadByte()
+			if after := time.Since(began) - c.at; err != io.EOF || after < lingerTime || after > 2*closeTimeout {
+				t.Errorf("%s: the connection ends %v after the answer, with %v", name, after, err)
+			}
+		})
+	}
 }
 
 // After one that came to its end the connection is as good as new.

@@ -223,7 +223,7 @@ func (f *fake) attach(w http.ResponseWriter, r *http.Request) {
 	f.mu.Unlock()
 	if t != protocol.WebSocket {
 		body, _ := io.ReadAll(r.Body)
-		out.hello, _ = protocol.ParseHello(body)
+		out.hello, _ = protocol.ParseHello(body, 1000)
 		f.note(out.hello)
 	}
 	if f.fault != nil && f.fault(t, n, out) {
@@ -258,7 +258,7 @@ func (f *fake) open(out *outlet) error {
 		if err != nil {
 			return err
 		}
-		if out.hello, err = protocol.ParseHello(b); err != nil {
+		if out.hello, err = protocol.ParseHello(b, 1000); err != nil {
 			return err
 		}
 		f.note(out.hello)

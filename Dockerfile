@@ -12,8 +12,8 @@ COPY --from=build --chown=65532:65532 /data /data
 USER 65532:65532
 VOLUME /data
 EXPOSE 8080
-# With TLS, or another port, set FAIRLEAD_URL to where clients find the gateway.
-HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 CMD ["/fairlead", "ping"]
+# With TLS, or another port, set FAIRLEAD_URL to where it listens, such as https://127.0.0.1:443: its certificate may be for any name.
+HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 CMD ["/fairlead", "ping", "--insecure"]
 ENTRYPOINT ["/fairlead"]
 # Who may come in has to be configured, such as by FAIRLEAD_AUTH_SECRET, or it says so and ends.
 CMD ["serve", "--listen", "0.0.0.0:8080", "--data", "/data"]

@@ -56,7 +56,7 @@ func (c *config) checkListen(r *report) {
 
 // mustNotBeOpen says what to configure where others than this machine can come in.
 const mustNotBeOpen = "others than this machine could come in, and nothing says who may do what. " +
-	"Configure that: the easiest is a secret in a file, (umask 077; openssl rand -base64 32 > secret), given by --auth-secret-file secret, " +
+	"Configure that: the easiest is a secret in a file, (umask 077; openssl rand -base64 32 > secret), given by --auth-secret-file secret (in a container by FAIRLEAD_AUTH_SECRET), " +
 	"with tokens from fairlead token --auth-secret-file secret; or auth.keys, auth.jwks, auth.api_keys, auth.anonymous. " +
 	"Or listen on 127.0.0.1. Or set --insecure, if only what stands before the gateway and authenticates can reach it"
 

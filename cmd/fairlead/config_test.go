@@ -397,6 +397,26 @@ func TestHelpNamesFlagsVariablesAndDefaults(t *testing.T) {
 	}
 }
 
+// TestMistakesPointToTheirHelp has the flags of each command.
+func TestMistakesPointToTheirHelp(t *testing.T) {
+	for args, want := range map[string]string{
+		"--nope":              "unknown flag --nope: see fairlead serve --help\n",
+		"serve --nope":        ": see fairlead serve --help\n",
+		"pub --nope":          ": see fairlead pub --help\n",
+		"check-config --no":   ": see fairlead check-config --help\n",
+		"nonsense":            ": see fairlead --help\n",
+		"--beat":              "--beat: it needs a value: see fairlead serve --help\n",
+		"--beat --drain=1s":   "--beat: it needs a value: see fairlead serve --help\n",
+		"--limits-frame -5":   "--limits-frame: it needs a value: see fairlead serve --help\n",
+		"ping --url":          "--url: it needs a value: see fairlead ping --help\n",
+		"token --ttl --sub a": "--ttl: it needs a value: see fairlead token --help\n",
+	} {
+		if got := runProgram(t, nil, strings.Fields(args)...); got.code != 2 || !strings.HasSuffix(got.err, want) {
+			t.Errorf("%s: exit %d, got %q, want %q", args, got.code, got.err, want)
+		}
+	}
+}
+
 func TestCommandLineMistakesOfPubAndSub(t *testing.T) {
 	for _, c := range []struct {
 		args []string

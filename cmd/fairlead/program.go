@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -15,7 +16,7 @@ type program struct {
 	Serve  serveCmd  `cmd:"" default:"withargs" help:"Serve clients and keep the log. This is what happens without a command."`
 	Pub    pubCmd    `cmd:"" help:"Publish to a channel."`
 	Sub    subCmd    `cmd:"" help:"Print the messages of channels as they come."`
-	Ping   pingCmd   `cmd:"" help:"Ask whether a gateway answers, and print where its log stands."`
+	Ping   pingCmd   `cmd:"" help:"Ask whether a gateway answers, and print where its log stands. It answers everybody, with any token or none."`
 	Doctor doctorCmd `cmd:"" help:"Find out which transports get through to a gateway, and what to change on the way."`
 
 	CheckConfig checkConfigCmd `cmd:"" help:"Find what is wrong or doubtful about the settings of serve. Status 2: something is wrong."`
@@ -106,12 +107,29 @@ func parse(into *program, sources *sources, std stdio) (command *kong.Context, e
 	}
 	command, err = parser.Parse(sources.args)
 	if err != nil {
-		sources.mistaken(fmt.Errorf("%w: see fairlead --help", err))
+		sources.mistaken(fmt.Errorf("%s: see %s --help", needsValue.ReplaceAllString(err.Error(), "$1: it needs a value"), commandOf(err, sources.args)))
 	}
 	if len(sources.mistakes) > 0 && (err != nil || command.Command() != "check-config") { // which tells of them beside all else
 		return nil, usageError{errors.Join(sources.mistakes...)}
 	}
 	return command, nil
+}
+
+// needsValue matches what kong says of a flag that stands where another's value is to be, or nothing does.
+var needsValue = regexp.MustCompile(`^(\S+): expected \w+ value but got .*$`)
+
+// commandOf is the command that a mistake is in, for people to ask for its help.
+func commandOf(err error, args []string) string {
+	e, ok := errors.AsType[*kong.ParseError](err)
+	first := strings.Join(args[:min(1, len(args))], "")
+	switch isFlag := strings.HasPrefix(first, "-"); {
+	case ok && e.Context.Selected() != nil && (isFlag || e.Context.Selected().Name == first):
+		return "fairlead " + e.Context.Selected().Name
+	case isFlag:
+		return "fairlead serve"
+	default: // serve is what kong selects for what it does not know
+		return "fairlead"
+	}
 }
 
 // environment is the variables of env by their names.

@@ -3,10 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"strings"
 
@@ -31,6 +33,19 @@ func (r remote) client(w io.Writer, sources *sources, transports ...protocol.Tra
 		Token:      token,
 		Logger:     slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: withoutTime})),
 	})
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return c, nil
+}
+
+// insecureClient returns a client of it that takes any certificate, and so sends no token.
+func (r remote) insecureClient() (*fairlead.Client, error) {
+	c, err := fairlead.New(r.URL, fairlead.Options{HTTPClient: &http.Client{Transport: &http.Transport{
+		Proxy:             http.ProxyFromEnvironment,
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, // it was asked for
+		DisableKeepAlives: true,
+	}}})
 	if err != nil {
 		return nil, usageError{err}
 	}

@@ -1,10 +1,18 @@
 package main
 
 import (
+	"crypto/tls"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/cmd/fairlead/entrance/certtest"
 )
 
 // guarded is a gateway that wants tokens.
@@ -59,6 +67,37 @@ func TestClientsShowTheTokenOfTheFileOrTheVariable(t *testing.T) {
 				t.Errorf("%s, %s: got %+v", name, command[0], got)
 			}
 		}
+	}
+}
+
+// TestPingTakesAnyCertificateIfToldSo has one for another name, and a token that must not go there.
+func TestPingTakesAnyCertificateIfToldSo(t *testing.T) {
+	dir := t.TempDir()
+	certtest.New(t).Keep(dir, "rt.example.com", time.Now().AddDate(0, 0, 60))
+	file := filepath.Join(dir, "rt.example.com")
+	pair, err := tls.LoadX509KeyPair(file, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shown []string
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		shown = append(shown, r.Header["Authorization"]...)
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"id":"mwsveo2m-1","time":1}`)
+	}))
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	defer server.Close()
+	env := []string{"FAIRLEAD_TOKEN=secret", "FAIRLEAD_URL=" + server.URL}
+	if got := runProgram(t, env, "ping"); got.code != 1 || !strings.Contains(got.err, "certificate") {
+		t.Errorf("got %+v", got)
+	}
+	if got := runProgram(t, env, "ping", "--insecure"); got.code != 0 || got.out != "mwsveo2m-1\n" {
+		t.Errorf("got %+v", got)
+	}
+	if len(shown) > 0 {
+		t.Errorf("it has shown %q", shown)
 	}
 }
 

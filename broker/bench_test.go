@@ -300,3 +300,24 @@ func BenchmarkHistoryAfterPublish(b *testing.B) {
 	}
 	b.ReportMetric(float64(missing)/float64(b.N), "missing/op")
 }
+
+// BenchmarkPatterns delivers one message to 33 readers, of each of which as many
+// patterns match it as may, without NATS.
+func BenchmarkPatterns(b *testing.B) {
+	const readers = 33
+	broker := open(b, Options{})
+	a := newAudience(b, broker, readers, func(int) string { return "nothing" })
+	a.want.Store(-1) // the workers are at it from the first change on
+	for i, r := range a.readers {
+		for j := range maxShapes {
+			subscribe(b, r, overlapping(i*maxShapes+j), protocol.Start{})
+		}
+	}
+	seq := uint64(0)
+	for b.Loop() {
+		seq++
+		a.want.Store(int64(seq) * readers)
+		broker.tail.append(benchEntry(b, broker, deep, seq))
+		<-a.done
+	}
+}

@@ -90,7 +90,7 @@ func (r *Reader) enterWindows() {
 	clear(r.ready) // the follower may have put some there that had no places yet
 	r.ready = r.ready[:0]
 	for _, s := range r.shares {
-		s.after = math.MaxUint64
+		s.after, s.channel = math.MaxUint64, ""
 	}
 	for _, f := range r.follows {
 		r.pos = min(r.pos, f.after)

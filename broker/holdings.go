@@ -16,7 +16,8 @@ const (
 	ExceededChannels      Exceeded = "channels" // Reader.SetLimit
 	ExceededSubscriptions Exceeded = "subscriptions_per_client"
 	ExceededPatterns      Exceeded = "patterns_per_client"
-	ExceededBatches       Exceeded = "batches" // that are stored at a time
+	ExceededShapes        Exceeded = "pattern_shapes" // of one reader
+	ExceededBatches       Exceeded = "batches"        // that are stored at a time
 )
 
 func (e Exceeded) Error() string { return "the limit " + string(e) }

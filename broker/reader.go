@@ -25,10 +25,11 @@ type Reader struct {
 
 	mu      sync.Mutex // guards the following
 	follows []*follow
-	shares  []*share // of the windows that several of follows are read from
-	limit   int      // of follows; 0 is none
-	client  Client   // takes turns where the stored log has to be read
-	notices []notice // to be handed out before anything else; a few of each follow
+	shapes  map[shape]int // of the patterns among follows: how many have it
+	shares  []*share      // of the windows that several of follows are read from
+	limit   int           // of follows; 0 is none
+	client  Client        // takes turns where the stored log has to be read
+	notices []notice      // to be handed out before anything else; a few of each follow
 	closed  bool
 
 	// Catching up. What was found for the follows that are behind, and is to be handed out.
@@ -162,7 +163,30 @@ func (r *Reader) hold(s span) (key string, err error) {
 	if err := r.full(); err != nil {
 		return "", err
 	}
+	if s.wild && r.tooManyShapes(s.name) {
+		return "", exceeded(ExceededShapes, holdWait, "your patterns have wildcards in %d different combinations of places, as many as they may: follow fewer that are wider", maxShapes)
+	}
 	return r.client.Key, r.b.holdings.enter(r.client, s)
+}
+
+// tooManyShapes tells whether the reader's patterns, with one more, had too many. The caller holds mu.
+func (r *Reader) tooManyShapes(pattern string) bool {
+	_, s := shapeOf(pattern)
+	return r.shapes[s] == 0 && len(r.shapes) >= maxShapes
+}
+
+// countShape counts n more patterns of f's shape. The caller holds mu.
+func (r *Reader) countShape(f *follow, n int) {
+	if !f.wild {
+		return
+	}
+	if r.shapes == nil {
+		r.shapes = make(map[shape]int)
+	}
+	_, s := shapeOf(f.name)
+	if r.shapes[s] += n; r.shapes[s] == 0 {
+		delete(r.shapes, s)
+	}
 }
 
 // full reports that one more subscription would be one too many. The caller holds mu.
@@ -190,6 +214,7 @@ func (r *Reader) follow(s span, notices []notice) error {
 	r.drop(s.name)
 	f := &follow{reader: r, span: s, holder: holder}
 	r.follows = append(r.follows, f)
+	r.countShape(f, 1)
 	r.b.tail.enter(f)
 	r.b.tail.mu.Unlock()
 	r.notices = append(r.notices, notices...)
@@ -259,6 +284,7 @@ func (r *Reader) drop(name string) *follow {
 	for i, f := range r.follows {
 		if f.name == name {
 			r.b.tail.leave(f)
+			r.countShape(f, -1)
 			r.follows = slices.Delete(r.follows, i, i+1)
 			r.notices = slices.DeleteFunc(r.notices, func(n notice) bool { return n.name == name })
 			return f

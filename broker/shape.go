@@ -8,6 +8,10 @@ import "strings"
 // matches it: so a message goes to a bounded number of windows, whatever is followed.
 const ownShapes = 16
 
+// maxShapes is how many shapes the patterns of one reader have. What it costs to
+// find out which of them match a channel grows with that, and not with their number.
+const maxShapes = 64
+
 // A shape is where a pattern has its wildcards.
 type shape struct {
 	tokens int

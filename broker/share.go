@@ -16,6 +16,8 @@ type share struct {
 	members int
 	sieve   *gsl.GenericSublist[*follow] // the members
 	found   []*Entry                     // what they want of the window's entries before next
+	channel string                       // the last one that was matched; "" if that is not good any more
+	wanted  uint64                       // after which the members want that channel's
 }
 
 // shareOf is the reader's share of a window, new if need be. The caller holds mu and tail.mu.
@@ -34,6 +36,7 @@ func (r *Reader) shareOf(w *window) *share {
 func (s *share) add(f *follow) {
 	f.share = s
 	s.members++
+	s.channel = ""
 	_ = s.sieve.Insert(f.name, f) // a valid pattern is a valid subject
 }
 
@@ -41,6 +44,7 @@ func (s *share) add(f *follow) {
 func (s *share) remove(f *follow) {
 	f.share = nil
 	s.members--
+	s.channel = ""
 	_ = s.sieve.Remove(f.name, f)
 	if s.members > 0 {
 		return
@@ -79,16 +83,15 @@ func (s *share) sift(t *tail) {
 func (s *share) pick(entries []*Entry) (found []*Entry, n int) {
 	shares := len(s.reader.shares)
 	size := 0
-	channel, after := "", uint64(math.MaxUint64) // after which the members want that channel's
 	for i, e := range entries {
 		if len(found)*shares >= batchMessages || size*shares >= batchBytes {
 			return found, i
 		}
-		if e.Channel != channel {
-			channel, after = e.Channel, math.MaxUint64
-			s.sieve.Match(channel, func(f *follow) { after = min(after, f.after) })
+		if e.Channel != s.channel {
+			s.channel, s.wanted = e.Channel, math.MaxUint64
+			s.sieve.Match(s.channel, func(f *follow) { s.wanted = min(s.wanted, f.after) })
 		}
-		if e.Seq > after {
+		if e.Seq > s.wanted {
 			found = append(found, e)
 			size += e.size()
 		}

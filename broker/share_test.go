@@ -42,11 +42,11 @@ var deep = "chat" + strings.Repeat(".a", protocol.MaxNameTokens-1)
 func TestAMessageOfManyPatternsIsInFewWindows(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := open(t, Options{TailBytes: 1 << 20})
-		readers := make([]*Reader, 4)
+		readers := make([]*Reader, 30)
 		for i := range readers {
 			readers[i] = newReader(t, b)
-			for j := range 500 {
-				subscribe(t, readers[i], overlapping(500*i+j), protocol.Start{})
+			for j := range maxShapes {
+				subscribe(t, readers[i], overlapping(maxShapes*i+j), protocol.Start{})
 			}
 			quiet(t, readers[i])
 		}
@@ -78,6 +78,25 @@ func TestAMessageOfManyPatternsIsInFewWindows(t *testing.T) {
 			equal(t, fmt.Sprint("reader ", i), collect(t, r, int(1001-first)), sequence(first, 1000, 1))
 			quiet(t, r)
 		}
+	})
+}
+
+// What it costs to look which patterns of a reader match does not grow beyond that.
+func TestPatternsOfAReaderHaveFewShapes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := open(t, Options{})
+		r := newReader(t, b)
+		for i := range maxShapes {
+			subscribe(t, r, overlapping(i), protocol.Start{})
+		}
+		wantExceeded(t, r, overlapping(maxShapes), ExceededShapes)
+		subscribe(t, r, strings.ReplaceAll(overlapping(1), "chat", "talk"), protocol.Start{})
+		subscribe(t, r, overlapping(1), earliest())
+		subscribe(t, r, deep, protocol.Start{})
+		r.Unsubscribe(overlapping(1))
+		wantExceeded(t, r, overlapping(maxShapes), ExceededShapes)
+		r.Unsubscribe(overlapping(2))
+		subscribe(t, r, overlapping(maxShapes), protocol.Start{})
 	})
 }
 

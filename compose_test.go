@@ -71,7 +71,7 @@ func TestComposeRunsTheGatewayAndTwoProxies(t *testing.T) {
 		t.Errorf("fairlead: got command %q, want %q", got, want)
 	}
 	// It is open, and says so: only because every port is this machine's only, which is looked at below.
-	want = []string{"FAIRLEAD_INSECURE=true", "FAIRLEAD_ORIGINS=http://localhost:8081"}
+	want = []string{"FAIRLEAD_INSECURE=true", "FAIRLEAD_ORIGINS=http://localhost:8081", "FAIRLEAD_TRUSTED_PROXY=10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"}
 	if got := environment(gateway); !slices.Equal(got, want) {
 		t.Errorf("fairlead: got environment %v, want %v", got, want)
 	}

@@ -61,10 +61,16 @@ func (c *config) checkTokens(r *report) {
 	if strings.HasPrefix(r.origin("auth.secret"), "--") {
 		r.doubtful("auth.secret", "everybody on this machine can see it in the list of processes: put it in FAIRLEAD_AUTH_SECRET, or in auth.secret_file")
 	}
-	if a.Secret != "" && distinctBytes(string(a.Secret)) < 10 {
-		r.doubtful("auth.secret", "it looks as if it could be guessed: make one with openssl rand -base64 32")
+	if a.Secret != "" && distinctBytes(string(a.Secret)) < fewBytes {
+		r.doubtful("auth.secret", guessable)
 	}
 }
+
+// A secret of fewer different bytes than this was hardly made by chance.
+const (
+	fewBytes  = 10
+	guessable = "it looks as if it could be guessed: make one with openssl rand -base64 32"
+)
 
 // distinctBytes is how many different bytes there are in s.
 func distinctBytes(s string) int {

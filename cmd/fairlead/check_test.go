@@ -253,6 +253,8 @@ func TestFilesThatCannotBeUsedAreFound(t *testing.T) {
 	for _, path := range []string{here, site} {
 		certificates.Keep(dir, filepath.Base(path), time.Now().AddDate(0, 0, 60))
 	}
+	certificate := filepath.Join(dir, "certificate.pem")
+	certtest.WritePEM(t, certificate, "CERTIFICATE", certificates.Cert.Raw)
 	const hash = "5a9ce3ad6a7af6e4fbbfa3e3750fa4999705b485edc2f76ea6ba10272b4371f4"
 	for name, c := range map[string]struct {
 		args              []string
@@ -267,7 +269,10 @@ func TestFilesThatCannotBeUsedAreFound(t *testing.T) {
 		"a key twice":           {args: []string{"--auth-keys", file("twice", `{"keys":[`+octKey("a")+`,`+octKey("a")+`]}`, 0o600)}, errors: []string{"auth.keys"}, says: `the id "a"`},
 		"no such secret":        {args: []string{"--auth-secret-file", "/nowhere"}, errors: []string{"auth.secret_file"}, says: "no such file"},
 		"a short secret":        {args: []string{"--auth-secret-file", file("short", "short\n", 0o600)}, errors: []string{"auth.secret_file"}, says: "5 bytes"},
-		"a secret for all":      {args: []string{"--auth-secret-file", file("public", strings.Repeat("secret", 9), 0o644)}, warnings: []string{"auth.secret_file"}, says: "chmod"},
+		"no secret at all":      {args: []string{"--auth-secret-file", "/dev/null"}, errors: []string{"auth.secret_file"}, says: "it has 0 bytes"},
+		"a secret to guess":     {args: []string{"--auth-secret-file", file("guess", strings.Repeat("a", 36), 0o600)}, warnings: []string{"auth.secret_file"}, says: "guessed"},
+		"a certificate":         {args: []string{"--auth-keys", certificate}, errors: []string{"auth.keys"}, says: "openssl x509 -pubkey -noout"},
+		"a secret for all":      {args: []string{"--auth-secret-file", file("public", strings.Repeat("a secret to the world ", 2), 0o644)}, warnings: []string{"auth.secret_file"}, says: "chmod"},
 		"a private key":         {args: []string{"--auth-keys", file("private", private, 0o644)}, warnings: []string{"auth.keys"}, says: "chmod"},
 		"a public key":          {args: []string{"--auth-keys", file("pub", public, 0o644)}},
 		"a secret in a file":    {args: []string{"--config", file("c.yaml", "auth: {secret: 0123456789abcdefghijklmnopqrstuvwxyz}", 0o644)}, warnings: []string{"auth.secret"}, says: "c.yaml"},

@@ -59,7 +59,7 @@ func cutLast(s, separator string) (before, after string, found bool) {
 // othersMayRead tells whether neither the file's owner nor its group needs to be asked.
 func othersMayRead(path string) bool {
 	info, err := os.Stat(path)
-	return err == nil && info.Mode().Perm()&0o004 != 0 && runtime.GOOS != "windows" // where bits say nothing
+	return err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0 && runtime.GOOS != "windows" // where bits say nothing
 }
 
 // expiresSoon is how long before its end a certificate from files should have been replaced.

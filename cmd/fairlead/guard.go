@@ -15,12 +15,16 @@ type guard struct {
 
 // openGuard makes a guard of the settings and the files that they name. What
 // before, which may be nil, has fetched is not waited for again. The error says
-// all that is wrong with them.
+// all that is wrong with them; what is doubtful about the files is logged, unless
+// log is nil.
 func (c *config) openGuard(before *auth.Verifier, origin func(key string) string, log *slog.Logger) (*guard, error) {
 	r := newReport(c, origin)
 	g := &guard{options: c.Auth.read(r)}
 	if err := r.err(); err != nil || c.open() {
 		return g, err
+	}
+	if log != nil {
+		r.log(log)
 	}
 	options := g.options
 	options.Logger = log

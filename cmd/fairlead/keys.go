@@ -55,8 +55,13 @@ func (a *authConfig) readKeys(r *report) (keys []auth.Key) {
 	if a.SecretFile != "" {
 		if text, err := readFile(a.SecretFile); err != nil {
 			r.wrong("auth.secret_file", "%v", err)
+		} else if text = bytes.TrimRight(text, "\r\n"); len(text) < minSecretBytes { // lines end as editors and openssl leave them
+			r.wrong("auth.secret_file", "it must hold a secret of at least %d bytes, such as from openssl rand -base64 32: it has %d bytes", minSecretBytes, len(text))
 		} else {
-			secret("auth.secret_file", bytes.TrimRight(text, "\r\n")) // as editors and openssl leave them
+			if distinctBytes(string(text)) < fewBytes {
+				r.doubtful("auth.secret_file", guessable)
+			}
+			secret("auth.secret_file", text)
 		}
 	}
 	for _, path := range a.Keys {
@@ -82,6 +87,9 @@ func (a *authConfig) readKeys(r *report) (keys []auth.Key) {
 func parseKeys(text []byte) ([]auth.Key, error) {
 	text = bytes.TrimSpace(text)
 	if !bytes.HasPrefix(text, []byte("{")) {
+		if bytes.Contains(text, []byte("-----BEGIN CERTIFICATE-----")) && !bytes.Contains(text, []byte(" KEY-----")) {
+			return nil, errors.New("it must hold a key, and holds a certificate: take the key out of it with openssl x509 -pubkey -noout -in certificate.pem")
+		}
 		if !bytes.Contains(text, []byte("-----BEGIN ")) {
 			return nil, errors.New("it must hold a key in PEM or as a JWK; a secret belongs in auth.secret_file")
 		}

@@ -1,5 +1,6 @@
 import { endOf, type Attachment, type Context, type Sink } from './attachment.ts';
 import { isAfter, start as beginning } from './cursor.ts';
+import type { Deputy } from './deputy.ts';
 import { closedError, FairleadError, isToken } from './error.ts';
 import { bare, type Command, type Frame, type Gap, type Message, type Reply, type Transport, type Welcome } from './frame.ts';
 import { Ledger } from './ledger.ts';
@@ -52,16 +53,6 @@ export interface Note {
 }
 
 type Occurrence = Event extends infer E ? (E extends Event ? Omit<E, 'now' | 'random' | 'lacking'> : never) : never;
-
-/** What serves a session that is not attached itself. */
-export interface Deputy {
-  readonly state: State;
-  readonly transport: Transport | null;
-  /** There is something to publish. */
-  schedule(): void;
-  /** The application wants to reconnect, or has another token (of the source, if there is one), or the network or the page is back. */
-  nudge(why: 'reconnect' | 'refresh' | 'online' | 'visible', source?: TokenSource): void;
-}
 
 /** An attachment of the session, and what is the session's of it. */
 interface Live {

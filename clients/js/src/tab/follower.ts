@@ -2,7 +2,7 @@ import { advance, compare, isAfter } from '../cursor.ts';
 import { FairleadError } from '../error.ts';
 import type { Message, Transport } from '../frame.ts';
 import type { Sub } from '../ledger.ts';
-import type { Deputy } from '../session.ts';
+import type { Deputy } from '../deputy.ts';
 import type { Shared } from '../share.ts';
 import type { TokenSource } from '../token.ts';
 import { receipt, type Down, type Letter, type Nudge, type Shown, type Up, type Why } from './letter.ts';

@@ -66,13 +66,13 @@ func (g *Gateway) refuseURLTokens(next http.Handler) http.Handler {
 			case what == "ticket" && !(name == "ticket" && attaches):
 				what = "a ticket, other than as ticket= to attach with,"
 			case what == "ticket" && slices.ContainsFunc(values, isNoTicket):
-				what = "what is no ticket"
+				what = "a ticket parameter that holds no ticket"
 			case isSecret(name) || slices.ContainsFunc(values, isSecret):
 				what = "a token or API key"
 			case !slices.Contains(urlSecrets, what):
 				continue
 			}
-			return protocol.Errorf(protocol.BadRequest, "%s does not belong into a URL, where logs and proxies keep it: send it in the Authorization header, or in hello, and consider it known to others now", what)
+			return protocol.Errorf(protocol.BadRequest, "%s does not belong in a URL, where logs and proxies keep it: send it in the Authorization header, or in hello, and consider it known to others now", what)
 		}
 		next.ServeHTTP(w, r)
 		return nil

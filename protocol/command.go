@@ -314,7 +314,7 @@ func parse(b []byte, into any) error {
 		return e // from an UnmarshalText of ours
 	}
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return Errorf(BadRequest, "the JSON holds a %s where %q needs another type", printable(e.Value), printable(e.Field))
+		return Errorf(BadRequest, "the JSON holds the type %s where %q needs another one", printable(e.Value), printable(e.Field))
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) || len(bytes.TrimSpace(b)) == 0 {
 		return Errorf(BadRequest, "the JSON is empty or ends too early")

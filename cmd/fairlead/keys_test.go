@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -47,4 +48,18 @@ func publicJWK(t *testing.T, public string) []byte {
 		t.Fatal(err)
 	}
 	return document
+}
+
+// TestADoubtfulSecretInAFileIsLoggedAtTheStart makes a guard as the start and each reload do.
+func TestADoubtfulSecretInAFileIsLoggedAtTheStart(t *testing.T) {
+	var logs strings.Builder
+	c := config{Auth: authConfig{SecretFile: writeFile(t, strings.Repeat("a", 36))}}
+	guard, err := c.openGuard(nil, func(string) string { return "here" }, slog.New(slog.NewTextHandler(&logs, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	guard.close()
+	if got := logs.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "setting=auth.secret_file") || strings.Contains(got, "aaaa") {
+		t.Errorf("logged %q", got)
+	}
 }

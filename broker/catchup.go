@@ -190,7 +190,7 @@ func (s *sieve) pick(entries []*Entry, through uint64) (found []*Entry, upTo uin
 		if len(found) == batchMessages || size >= batchBytes {
 			return found, entries[i-1].Seq
 		}
-		if s.wants(e) {
+		if !e.dead.Load() && s.wants(e) {
 			found = append(found, e)
 			size += e.size()
 		}

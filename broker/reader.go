@@ -531,7 +531,7 @@ func (f *follow) peek() *Entry {
 	w := f.window
 	for f.next < w.end() {
 		e := w.entries[f.next-w.base]
-		if !e.dead && e.Seq > f.after {
+		if !e.dead.Load() && e.Seq > f.after {
 			return e
 		}
 		f.next++

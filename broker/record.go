@@ -2,6 +2,7 @@ package broker
 
 import (
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,7 +28,7 @@ type Entry struct {
 	Wire    protocol.Wire
 	Gap     bool
 
-	dead bool // purged; guarded by tail.mu
+	dead atomic.Bool // purged
 }
 
 // entryOverhead is what an entry costs beside its wire: itself, and pointers to it.

@@ -56,7 +56,7 @@ func (s *share) remove(f *follow) {
 // peek is the next entry that is wanted, or nil. The caller holds Reader.mu and tail.mu for reading.
 func (s *share) peek() *Entry {
 	for len(s.found) > 0 {
-		if e := s.found[0]; !e.dead {
+		if e := s.found[0]; !e.dead.Load() {
 			return e
 		}
 		s.found = s.found[1:]

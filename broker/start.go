@@ -84,7 +84,7 @@ func (t *tail) nthLast(s *span, n int) (seq uint64, found int, floor, head uint6
 		entries := w.before(before)
 		stop := max(0, len(entries)-scanEntries)
 		for i := len(entries) - 1; i >= stop && found < n; i-- {
-			if e := entries[i]; !e.dead && s.matches(e.Channel) {
+			if e := entries[i]; !e.dead.Load() && s.matches(e.Channel) {
 				seq = e.Seq
 				found++
 			}

@@ -147,7 +147,7 @@ func (t *tail) push(w *window, e *Entry) {
 // purge takes a channel's entries out: what follows voids them. The caller holds mu.
 func (t *tail) purge(w *window) {
 	for len(w.entries) > 0 {
-		w.entries[0].dead = true // it stays where it is in the windows of patterns
+		w.entries[0].dead.Store(true) // it stays where it is in the windows of patterns
 		w.pop()
 	}
 }
@@ -308,13 +308,7 @@ func (t *tail) next(from uint64) (entries []*Entry, through uint64) {
 		all = all[:scanEntries]
 		through = all[scanEntries-1].Seq
 	}
-	entries = make([]*Entry, 0, len(all))
-	for _, e := range all {
-		if !e.dead {
-			entries = append(entries, e)
-		}
-	}
-	return entries, through
+	return slices.Clone(all), through
 }
 
 // last are the last n entries of a channel before seq that the tail holds, and from where on it holds all.

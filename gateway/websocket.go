@@ -165,14 +165,15 @@ func (c *webSocket) serve(hello *protocol.Hello) {
 func (c *webSocket) readHello() (*protocol.Hello, error) {
 	c.readBy(helloTimeout)
 	m, err := c.readMessage(nil)
+	c.by.Store(nil)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, protocol.Errorf(protocol.Timeout, "no hello came within %v", helloTimeout)
 	}
 	if err != nil {
 		return nil, err
 	}
-	c.by.Store(nil)
 	c.allow(0)
+	defer c.letGo()
 	return protocol.ParseHello(m, c.g.limits().Channels)
 }
 
@@ -223,7 +224,9 @@ func (c *webSocket) endWith(a *attachment, err error) {
 // is not cut off by a reset. What comes until then is for nobody.
 func (c *webSocket) awaitClose() {
 	c.letGo()
-	c.readBy(closeTimeout)
+	if c.by.Load() == nil { // else the pump has written the end, and what comes does not put that off
+		c.readBy(closeTimeout)
+	}
 	for c.skip() == nil {
 		h, err := ws.ReadHeader(c.read)
 		if err != nil || h.OpCode == ws.OpClose {

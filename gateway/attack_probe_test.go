@@ -44,7 +44,7 @@ func TestTheGrantIsLookedAtBeforeTheLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		equal(t, "answers without a log", w.refusals(t, token, "here"), want)
-		for _, r := range []request{poster("chat.1", "text/plain", "x"), {method: "GET", path: "/v1/channels/chat.1/messages?last=10"}, {method: "POST", path: "/v1/attach", body: `{"channels":{"chat.1":{"last":10}}}`}} {
+		for _, r := range []request{poster("chat.1", "text/plain", "x"), {method: "GET", path: "/v1/channels/chat.1/messages?last=10"}} {
 			w.call(w.as(token, r)).wantProblem(t, r.method+" what is granted", protocol.Unavailable)
 		}
 	})

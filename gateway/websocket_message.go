@@ -198,7 +198,11 @@ func (c *webSocket) allow(d time.Duration) {
 
 // readBy ends reading after d, whatever the peer sends until then.
 func (c *webSocket) readBy(d time.Duration) {
-	at := time.Now().Add(d)
+	now := time.Now()
+	at := now.Add(d)
+	if by := c.by.Load(); by != nil && by.After(now) && by.Before(at) {
+		at = *by // who reads and who writes both begin the end
+	}
 	c.by.Store(&at)
 	_ = c.conn.SetReadDeadline(at)
 }

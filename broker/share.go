@@ -16,7 +16,7 @@ type share struct {
 	members int
 	sieve   *gsl.GenericSublist[*follow] // the members
 	found   []*Entry                     // what they want of the window's entries before next
-	channel string                       // the last one that was matched; "" if that is not good any more
+	channel string                       // the last one that was matched since the reader joined
 	wanted  uint64                       // after which the members want that channel's
 }
 
@@ -36,7 +36,6 @@ func (r *Reader) shareOf(w *window) *share {
 func (s *share) add(f *follow) {
 	f.share = s
 	s.members++
-	s.channel = ""
 	_ = s.sieve.Insert(f.name, f) // a valid pattern is a valid subject
 }
 
@@ -44,7 +43,6 @@ func (s *share) add(f *follow) {
 func (s *share) remove(f *follow) {
 	f.share = nil
 	s.members--
-	s.channel = ""
 	_ = s.sieve.Remove(f.name, f)
 	if s.members > 0 {
 		return

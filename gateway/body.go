@@ -1,0 +1,99 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/fairlead/fairlead/protocol"
+)
+
+// body is the request's body as it comes. It fails with os.ErrDeadlineExceeded
+// when it stands still for longer than the limit.
+func (g *Gateway) body(w http.ResponseWriter, r *http.Request) *stallReader {
+	return &stallReader{r: r.Body, control: http.NewResponseController(w), stall: g.limits().BodyStall, count: g.metrics.bytesIn.Add}
+}
+
+// checkEncoding reports that the body is compressed.
+func checkEncoding(r *http.Request) error {
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return protocol.Errorf(protocol.UnsupportedMediaType, "the body is encoded with %.40q: send it as it is", encoding)
+	}
+	return nil
+}
+
+// readBody is the whole body, at most limit bytes of it. From is who sends it,
+// with the grant if that is known before.
+func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, from client, limit int) ([]byte, error) {
+	if err := checkEncoding(r); err != nil {
+		return nil, err
+	}
+	if r.ContentLength > int64(limit) {
+		return nil, g.tooLarge(limit)
+	}
+	coming := g.body(w, r)
+	coming.by = time.Now().Add(coming.stall + time.Duration(limit)*time.Second/minBodyRate)
+	counted := g.door.Body(g.sends(from), io.LimitReader(coming, int64(limit)+1))
+	defer counted.Leave()
+	body, err := io.ReadAll(counted)
+	if err != nil {
+		return nil, g.bodyError(err)
+	}
+	if len(body) > limit {
+		return nil, g.tooLarge(limit)
+	}
+	return body, nil
+}
+
+func (g *Gateway) tooLarge(limit int) error {
+	g.countRefused("frame")
+	return protocol.Errorf(protocol.TooLarge, "the body is over the limit of %d bytes", limit)
+}
+
+// bodyError is what a client is told of a body that did not come.
+func (g *Gateway) bodyError(err error) error {
+	g.countStall("body_stall", err)
+	if e, ok := errors.AsType[*protocol.Error](err); ok {
+		return e
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return protocol.Errorf(protocol.Timeout, "the body came too slowly, or stood still for too long").Because(err)
+	}
+	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, io.ErrUnexpectedEOF) {
+		return protocol.Errorf(protocol.BadRequest, "the body broke off").Because(err)
+	}
+	return protocol.Errorf(protocol.BadRequest, "the body cannot be read").Because(err)
+}
+
+// minBodyRate is how many bytes a second a body that is read as a whole has to
+// come with, on the whole and at the latest from the stall limit on.
+const minBodyRate = 16 << 10
+
+// stallReader gives each read its time.
+type stallReader struct {
+	r       io.Reader
+	control *http.ResponseController
+	stall   time.Duration
+	by      time.Time // when the whole has to be there; zero for a body that may last
+	count   func(float64)
+}
+
+func (s *stallReader) Read(p []byte) (int, error) {
+	at := time.Now().Add(s.stall)
+	if !s.by.IsZero() && s.by.Before(at) {
+		at = s.by
+	}
+	if err := s.control.SetReadDeadline(at); err != nil {
+		return 0, err
+	}
+	n, err := s.r.Read(p)
+	s.count(float64(n))
+	if errors.Is(err, io.EOF) {
+		// The next request comes on the same connection. After another error net/http reads what is left of the body, and must not wait for it.
+		_ = s.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}

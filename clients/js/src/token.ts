@@ -53,8 +53,8 @@ export class Token {
     try {
       this.kept = await (this.#asked ??= new Promise<string>((resolve, reject) => {
         const cancel = this.#clock.after(tokenLimit, () => reject(new Error('nothing came')));
-        // As text: of an answer in another form nothing says more than this error.
-        Promise.resolve().then(source).then((token) => token.trim()).then(resolve, reject).finally(cancel);
+        // As text, or none: of an answer in another form nothing says more than this error.
+        Promise.resolve().then(source).then((token) => token?.trim()).then(resolve, reject).finally(cancel);
       }));
       this.lacking = false;
       return this.kept;

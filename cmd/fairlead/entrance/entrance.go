@@ -21,6 +21,7 @@ type Entrance struct {
 	top          net.Listener            // the same, when what comes in is ready for HTTP
 	connections  *connections
 	certificates certificates // nil: plain HTTP
+	standing     standing
 
 	mu     sync.Mutex // guards the following
 	closed bool
@@ -106,6 +107,7 @@ func (e *Entrance) next(handler http.Handler) (*http.Server, *shift) {
 		ReadHeaderTimeout: o.HeaderWait, // it holds for a TLS handshake as well
 		IdleTimeout:       o.Idle,
 		MaxHeaderBytes:    o.Header,
+		ConnState:         e.standing.watch(o.HeaderWait, o.Idle),
 		// No WriteTimeout: streams last, and each of their writes has its own deadline.
 		ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
 	}

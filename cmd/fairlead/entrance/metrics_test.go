@@ -54,7 +54,7 @@ func TestACertificateFromFilesTellsWhenItEnds(t *testing.T) {
 		if err := registry.Register(e); err != nil {
 			t.Fatal(err)
 		}
-		if families, err := registry.Gather(); err != nil || len(families) != 4 {
+		if families, err := registry.Gather(); err != nil || len(families) != 5 {
 			t.Errorf("got %v, %v", families, err)
 		}
 	}

@@ -34,7 +34,7 @@ func (s *standing) watch(headerWait, idle time.Duration) func(net.Conn, http.Con
 		switch was := was.(still); {
 		case was.state == http.StateNew && time.Since(was.since) >= headerWait:
 			s.headerWait.Add(1) // one that was ended becomes active before, if anything came
-		case was.state == http.StateIdle && state == http.StateClosed && time.Since(was.since) >= idle:
+		case was.state == http.StateIdle && time.Since(was.since) >= idle:
 			s.idle.Add(1)
 		}
 	}

@@ -29,34 +29,50 @@ const retryInterval = 500 * time.Millisecond
 // then reports false: there is nothing to do before that is answered. The
 // caller holds mu.
 func (r *Reader) join() bool {
+	switch m := r.missing(); {
+	case len(m.behind) == 0:
+		return true
+	case m.inTail: // patterns that overlap take long to match: the follower does not wait for it
+		r.b.stats.fromTail.Add(1)
+		found, through := newSieve(m.behind).pick(m.entries, m.through)
+		r.fill(found, through, m.bound)
+		return true
+	default:
+		r.fetching = true
+		r.b.catchUps.ask(&catchUp{reader: r, client: r.client, round: r.round, behind: m.behind, from: m.from, bound: m.bound, known: m.known})
+		return false
+	}
+}
+
+// missed is what follows have missed of the log, that are behind.
+type missed struct {
+	behind      []span
+	from, bound uint64 // after from, and up to bound
+	known       uint64 // see catchUp
+	inTail      bool   // the tail has it: then the entries are the next of all channels, up to through
+	entries     []*Entry
+	through     uint64
+}
+
+// missing gives every follow its place in its window, or says what those that
+// are behind have missed. The caller holds mu.
+func (r *Reader) missing() (m missed) {
 	t := r.b.tail
 	t.mu.RLock()
-	behind, bound := r.findBehind()
-	if len(behind) == 0 {
+	defer t.mu.RUnlock()
+	if m.behind, m.bound = r.findBehind(); len(m.behind) == 0 {
 		r.enterWindows()
-		t.mu.RUnlock()
-		return true
+		return m
 	}
-	from := uint64(math.MaxUint64)
-	for _, s := range behind {
-		from = min(from, s.after)
+	m.from = math.MaxUint64
+	for _, s := range m.behind {
+		m.from = min(m.from, s.after)
 	}
-	floor, known := t.floor, t.floor+(t.head-t.floor+1)/2
-	var entries []*Entry
-	var through uint64
-	if from >= floor {
-		entries, through = t.next(from)
+	m.known = t.floor + (t.head-t.floor+1)/2
+	if m.inTail = m.from >= t.floor; m.inTail {
+		m.entries, m.through = t.next(m.from)
 	}
-	t.mu.RUnlock()
-	if from >= floor { // patterns that overlap take long to match: the follower does not wait for it
-		r.b.stats.fromTail.Add(1)
-		found, through := newSieve(behind).pick(entries, through)
-		r.fill(found, through, bound)
-		return true
-	}
-	r.fetching = true
-	r.b.catchUps.ask(&catchUp{reader: r, client: r.client, round: r.round, behind: behind, from: from, bound: bound, known: known})
-	return false
+	return m
 }
 
 // findBehind marks the follows that their windows do not reach back to, and

@@ -161,17 +161,12 @@ func (b *Broker) PublishBatchFor(ctx context.Context, who Client, batch []Public
 	if err := b.admit(size); err != nil {
 		return nil, err
 	}
-	done, err := b.batchTurn(ctx, who)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, b.options.PublishTimeout)
-	defer cancel()
-	receipts, err := b.storeAtomically(ctx, batch)
-	done()
+	receipts, err := b.storeInTurn(ctx, batch, who)
 	if !isDuplicate(err) {
 		return receipts, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, b.options.PublishTimeout)
+	defer cancel()
 	// Batches are atomic, so as a rule this is one that was stored before, and
 	// nothing is stored again.
 	receipts = make([]Receipt, len(batch))
@@ -181,6 +176,18 @@ func (b *Broker) PublishBatchFor(ctx context.Context, who Client, batch []Public
 		}
 	}
 	return receipts, nil
+}
+
+// storeInTurn stores the batch as one when its client's turn comes.
+func (b *Broker) storeInTurn(ctx context.Context, batch []Publication, who Client) ([]Receipt, error) {
+	done, err := b.batchTurn(ctx, who)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, b.options.PublishTimeout)
+	defer cancel()
+	return b.storeAtomically(ctx, batch)
 }
 
 // storeAtomically sends a batch as JetStream's atomic batch publish (ADR-50):

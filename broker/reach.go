@@ -80,13 +80,13 @@ func (b *Broker) needed(ctx context.Context, r protocol.Range) (uint64, error) {
 // removed tells whether what a page waits for is not in the log any more: an
 // operator may have deleted it before it came.
 func (b *Broker) removed(ctx context.Context, who Client) bool {
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
 	release, err := b.catchUps.slot(ctx, who)
 	if err != nil {
 		return false
 	}
 	defer release()
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
 	b.tail.mu.RLock()
 	head := b.tail.head
 	b.tail.mu.RUnlock()

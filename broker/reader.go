@@ -240,7 +240,7 @@ func (r *Reader) first() (first *Entry, unsifted *share, behind bool) {
 	// As a rule there is one ready follow, and hardly ever more than a few.
 	for i := 0; i < len(r.ready); {
 		f := r.ready[i]
-		if f.next < f.window.base {
+		if f.place() < f.window.base {
 			return nil, nil, true
 		}
 		e := f.peek()

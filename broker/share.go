@@ -15,7 +15,7 @@ type share struct {
 	// Guarded by Reader.mu.
 	members int
 	sieve   *gsl.GenericSublist[*follow] // the members
-	found   []*Entry                     // what they want of the window's entries before next
+	found   []uint64                     // the numbers of what they want of the window's entries before next
 	channel string                       // the last one that was matched since the reader joined
 	wanted  uint64                       // after which the members want that channel's
 }
@@ -51,10 +51,18 @@ func (s *share) remove(f *follow) {
 	s.window.take(&s.follow)
 }
 
-// peek is the next entry that is wanted, or nil. The caller holds Reader.mu and tail.mu for reading.
+// place is the number of the first entry that it has still to take or to look at.
+func (s *share) place() uint64 {
+	if len(s.found) > 0 {
+		return s.found[0]
+	}
+	return s.next
+}
+
+// peek is the next entry that is wanted, or nil. The window reaches back to place. The caller holds Reader.mu and tail.mu for reading.
 func (s *share) peek() *Entry {
 	for len(s.found) > 0 {
-		if e := s.found[0]; !e.dead.Load() {
+		if e := s.window.entries[s.found[0]-s.window.base]; !e.dead.Load() {
 			return e
 		}
 		s.found = s.found[1:]
@@ -70,29 +78,25 @@ func (s *share) sift(t *tail) {
 	entries := s.window.entries[s.next-s.window.base:]
 	entries = slices.Clone(entries[:min(len(entries), scanEntries)])
 	t.mu.RUnlock()
-	found, n := s.pick(entries)
-	t.mu.RLock()
-	s.found = found
-	s.next += uint64(n)
+	defer t.mu.RLock()
+	s.pick(entries)
 }
 
-// pick finds what the members want, within the limits of one step of all the
-// reader's shares, and tells how many entries it looked at. The caller holds Reader.mu.
-func (s *share) pick(entries []*Entry) (found []*Entry, n int) {
+// pick finds what the members want of the next entries, as many as make one step
+// of all the reader's shares. The caller holds Reader.mu.
+func (s *share) pick(entries []*Entry) {
 	shares := len(s.reader.shares)
-	size := 0
-	for i, e := range entries {
-		if len(found)*shares >= batchMessages || size*shares >= batchBytes {
-			return found, i
+	for _, e := range entries {
+		if len(s.found)*shares >= batchMessages {
+			return
 		}
 		if e.Channel != s.channel {
 			s.channel, s.wanted = e.Channel, math.MaxUint64
 			s.sieve.Match(s.channel, func(f *follow) { s.wanted = min(s.wanted, f.after) })
 		}
 		if e.Seq > s.wanted {
-			found = append(found, e)
-			size += e.size()
+			s.found = append(s.found, s.next)
 		}
+		s.next++
 	}
-	return found, len(entries)
 }

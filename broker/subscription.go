@@ -257,6 +257,14 @@ func (r *Reader) position(f *follow) uint64 {
 	}
 }
 
+// place is the number of the first entry in its window that f has still to take.
+func (f *follow) place() uint64 {
+	if f.share != nil {
+		return f.share.place()
+	}
+	return f.next
+}
+
 // peek is f's next entry that it has not been served, or nil if there is none, or
 // if its share has none before next.
 func (f *follow) peek() *Entry {

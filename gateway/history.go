@@ -79,6 +79,11 @@ func (g *Gateway) history(ctx context.Context, by caller, channel string, part p
 	if err != nil {
 		return nil, err
 	}
+	done, err := g.door.Read(by.from.counted())
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	held := by.held
 	if held == nil { // the reply is held by the attachment that is owed it
 		held = g.door.Answer(by.from.counted())
@@ -117,11 +122,6 @@ func (g *Gateway) pageLimit(part protocol.Range) (int, error) {
 
 // readHistory reads in turn with others, for who may still read it afterwards.
 func (g *Gateway) readHistory(ctx context.Context, by caller, channel string, part protocol.Range, limit int) (broker.Page, error) {
-	done, err := g.door.Read(by.from.counted())
-	if err != nil {
-		return broker.Page{}, err
-	}
-	defer done()
 	found, err := g.broker.HistoryFor(ctx, g.reads(by.from), channel, part, limit)
 	if err != nil {
 		return broker.Page{}, err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -314,7 +315,7 @@ func parse(b []byte, into any) error {
 		return e // from an UnmarshalText of ours
 	}
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return Errorf(BadRequest, "the JSON holds the type %s where %q needs another one", printable(e.Value), printable(e.Field))
+		return Errorf(BadRequest, "the JSON holds the type %s where %q needs another one", printable(e.Value), printable(e.Field[strings.LastIndexByte(e.Field, '.')+1:]))
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) || len(bytes.TrimSpace(b)) == 0 {
 		return Errorf(BadRequest, "the JSON is empty or ends too early")

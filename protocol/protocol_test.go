@@ -75,12 +75,16 @@ func TestEveryCodeHasAStatusAndACloseCode(t *testing.T) {
 }
 
 func TestEventParserBoundsAnEvent(t *testing.T) {
-	for _, stream := range []string{"data: 123456789\n\n", "data: 1234567", "data: 1\ndata: 2\ndata: 3\n", ":23456789\n:23456789"} {
+	for _, stream := range []string{"data: 123456789\n\n", "data: 1234567", "data: 1\ndata: 2\ndata: 3\n", ":2345678901", "data: 1\n:2345"} {
 		p := EventParser{Limit: 10}
 		err := p.Feed([]byte(stream), func(Event) error { return nil })
 		if err == nil || ErrorFrom(err).Code != TooLarge {
 			t.Errorf("%q: got %v, want too_large", stream, err)
 		}
+	}
+	p := EventParser{Limit: 10}
+	if err := p.Feed([]byte(strings.Repeat(":2345678\n", 100)), nil); err != nil {
+		t.Errorf("comments that keep the connection alive: got %v", err)
 	}
 }
 

@@ -116,6 +116,9 @@ func (p *EventParser) endLine(emit func(Event) error) error {
 			p.event.ID = string(value)
 		}
 	}
+	if !p.any && p.event == (Event{}) {
+		p.size = 0 // a comment keeps a connection alive, however many there are
+	}
 	return nil
 }
 

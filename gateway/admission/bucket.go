@@ -64,6 +64,19 @@ func (b *buckets[K]) take(key K, n int, now time.Time) (wait time.Duration) {
 	return wait
 }
 
+// give gives back n tokens that were taken from the key's bucket just now.
+func (b *buckets[K]) give(key K, n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	k, ok := b.young[key]
+	if !ok {
+		k, ok = b.old[key]
+	}
+	if ok && b.perSecond > 0 {
+		k.full -= b.cost(n)
+	}
+}
+
 // wait is what take would return, but takes nothing.
 func (b *buckets[K]) wait(key K, n int, now time.Time) time.Duration {
 	b.mu.Lock()
@@ -82,12 +95,16 @@ func (b *buckets[K]) after(k *bucket, n int, now int64) (full int64, wait time.D
 	if b.perSecond == 0 {
 		return 0, time.Duration(holds) // never
 	}
-	cost := int64(time.Second) * int64(min(n, b.perSecond*BurstSeconds)) / int64(b.perSecond)
-	full = max(k.full, now) + cost
+	full = max(min(k.full, now+holds), now) + b.cost(n) // no later: the clock may have been set back
 	if over := time.Duration(full - now - holds); over > 0 {
 		wait = (over + time.Millisecond).Truncate(time.Millisecond)
 	}
 	return full, wait
+}
+
+// cost is how long n tokens take to come back; perSecond is not 0.
+func (b *buckets[K]) cost(n int) int64 {
+	return int64(time.Second) * int64(min(n, b.perSecond*BurstSeconds)) / int64(b.perSecond)
 }
 
 // of is the key's bucket. The caller holds mu.

@@ -84,3 +84,15 @@ func filling[K comparable](perSecond int) *buckets[K] {
 	b.setRate(perSecond)
 	return b
 }
+
+// A wall clock may be set back by an hour: nobody waits for it.
+func TestAClockThatIsSetBackHoldsNobodyUp(t *testing.T) {
+	b, now := newBuckets[string](), time.Now()
+	b.setRate(10)
+	for range 10 * BurstSeconds {
+		b.take("a", 1, now)
+	}
+	if wait := b.take("a", 1, now.Add(-time.Hour)); wait > 200*time.Millisecond {
+		t.Errorf("got %v", wait)
+	}
+}

@@ -37,7 +37,7 @@ type Limits struct {
 	CatchUpsPerClient      int // reads of the stored log at a time for one subject or API key, or else address, of readers and of pages each: 2
 	PatternsPerClient      int // different patterns that the attachments of one subject, or else address, follow; API keys may any number: 1,000
 	SubscriptionsPerClient int // of the attachments of one subject or API key, or else address: 100,000
-	ReadsPerIP             int // pages of history that are read at a time for one address: 64
+	ReadsPerIP             int // pages of history that are read at a time for one address; each holds a MiB of its share of Pending: 24
 	Bodies                 int // bytes of bodies and messages that are still coming, of all clients; one address may have a quarter, and those together half of whom it is not known who they are: 256 MiB
 	UploadsPerClient       int // streams of messages that one subject sends at a time, or else one address; API keys have no such limit: 100
 	Pending                int // bytes that wait to be written, of all clients; one subject may have an eighth, or else one address, and an API key a half: 256 MiB
@@ -69,7 +69,7 @@ func (l Limits) WithDefaults() Limits {
 	l.CatchUpsPerClient = cmp.Or(l.CatchUpsPerClient, 2)
 	l.PatternsPerClient = cmp.Or(l.PatternsPerClient, 1000)
 	l.SubscriptionsPerClient = cmp.Or(l.SubscriptionsPerClient, 100_000)
-	l.ReadsPerIP = cmp.Or(l.ReadsPerIP, 64)
+	l.ReadsPerIP = cmp.Or(l.ReadsPerIP, 24)
 	l.Bodies = cmp.Or(l.Bodies, 256<<20)
 	l.UploadsPerClient = cmp.Or(l.UploadsPerClient, 100)
 	l.Pending = cmp.Or(l.Pending, 256<<20)

@@ -78,7 +78,7 @@ func (d *Door) relieveSometimes() {
 		return
 	}
 	now, last := time.Now().UnixNano(), p.relieved.Load()
-	if now-last >= int64(time.Second) && p.relieved.CompareAndSwap(last, now) {
+	if ago := now - last; (ago >= int64(time.Second) || ago < 0) && p.relieved.CompareAndSwap(last, now) {
 		p.relieve()
 	}
 }

@@ -23,52 +23,83 @@ func (p *publishes) setLimits(l *Limits) {
 	p.bytesBySubject.setRate(l.PublishBytesPerSub)
 }
 
-// Publish takes n messages of c to a channel, of so many bytes in all.
+// A portion is what a channel gets of what is published.
+type portion struct {
+	channel  string
+	n, bytes int
+}
+
+// Publish takes n messages of c to a channel, of so many bytes in all, or none.
 func (d *Door) Publish(c Client, channel string, n, bytes int) error {
-	now := time.Now()
+	return d.publish(c, []portion{{channel, n, bytes}}, n, bytes)
+}
+
+// PublishToEach takes a message of c, of so many bytes, to each of the channels,
+// one of which may be there several times, or none.
+func (d *Door) PublishToEach(c Client, channels []string, bytes int) error {
+	times := make(map[string]int, len(channels))
+	for _, channel := range channels {
+		times[channel]++
+	}
+	portions := make([]portion, 0, len(times))
+	for channel, n := range times {
+		portions = append(portions, portion{channel, n, n * bytes})
+	}
+	return d.publish(c, portions, len(channels), len(channels)*bytes)
+}
+
+// publish takes all of the portions, n messages of so many bytes together, or
+// gives back what it has taken: what is refused costs nothing.
+func (d *Door) publish(c Client, portions []portion, n, bytes int) error {
+	now, p := time.Now(), &d.publishes
 	if err := d.publishBy(c, n, bytes, now); err != nil {
 		return err
 	}
-	return d.publishTo(d.publishes.toChannel.take, d.publishes.bytesToChannel.take, channel, n, bytes, now)
-}
-
-// PublishToEach takes a message of c, of so many bytes, to each of the channels, or none.
-func (d *Door) PublishToEach(c Client, channels []string, bytes int) error {
-	now, p := time.Now(), &d.publishes
-	for _, channel := range channels {
-		if err := d.publishTo(p.toChannel.wait, p.bytesToChannel.wait, channel, 1, bytes, now); err != nil {
-			return err
+	for i, of := range portions {
+		err := d.publishTo(of, now)
+		if err == nil {
+			continue
 		}
-	}
-	if err := d.publishBy(c, len(channels), len(channels)*bytes, now); err != nil {
+		for _, of := range portions[:i] {
+			p.toChannel.give(of.channel, of.n)
+			p.bytesToChannel.give(of.channel, of.bytes)
+		}
+		if by := c.who(); c.publishesBySubject() {
+			p.bySubject.give(by, n)
+			p.bytesBySubject.give(by, bytes)
+		}
 		return err
 	}
-	for _, channel := range channels { // what others took meanwhile is not waited for
-		p.toChannel.take(channel, 1, now)
-		p.bytesToChannel.take(channel, bytes, now)
-	}
 	return nil
 }
 
-// publishBy takes what c publishes from what it may, wherever to.
+// publishesBySubject tells whether the limits of a subject hold for c.
+func (c Client) publishesBySubject() bool { return !c.Trusted && c.who() != (who{}) }
+
+// publishBy takes what c publishes from what it may, wherever to, or nothing.
 func (d *Door) publishBy(c Client, n, bytes int, now time.Time) error {
-	if of := c.who(); !c.Trusted && of != (who{}) {
-		if wait := d.publishes.bySubject.take(of, n, now); wait > 0 {
-			return d.refuse("publishes_per_sub", protocol.RateLimited, wait, "you publish more than %d messages a second: wait", d.Limits().PublishesPerSub)
-		}
-		if wait := d.publishes.bytesBySubject.take(of, bytes, now); wait > 0 {
-			return d.refuse("publish_bytes_per_sub", protocol.RateLimited, wait, "you publish more than %d bytes a second: wait", d.Limits().PublishBytesPerSub)
-		}
+	if !c.publishesBySubject() {
+		return nil
+	}
+	p, by := &d.publishes, c.who()
+	if wait := p.bySubject.take(by, n, now); wait > 0 {
+		return d.refuse("publishes_per_sub", protocol.RateLimited, wait, "you publish more than %d messages a second: wait", d.Limits().PublishesPerSub)
+	}
+	if wait := p.bytesBySubject.take(by, bytes, now); wait > 0 {
+		p.bySubject.give(by, n)
+		return d.refuse("publish_bytes_per_sub", protocol.RateLimited, wait, "you publish more than %d bytes a second: wait", d.Limits().PublishBytesPerSub)
 	}
 	return nil
 }
 
-// publishTo takes from, or looks at, what a channel may get.
-func (d *Door) publishTo(messages, ofBytes func(string, int, time.Time) time.Duration, channel string, n, bytes int, now time.Time) error {
-	if wait := messages(channel, n, now); wait > 0 {
+// publishTo takes a portion from what its channel may get, or nothing.
+func (d *Door) publishTo(of portion, now time.Time) error {
+	p := &d.publishes
+	if wait := p.toChannel.take(of.channel, of.n, now); wait > 0 {
 		return d.refuse("publishes", protocol.RateLimited, wait, "the channel gets more than %d messages a second: wait", d.Limits().Publishes)
 	}
-	if wait := ofBytes(channel, bytes, now); wait > 0 {
+	if wait := p.bytesToChannel.take(of.channel, of.bytes, now); wait > 0 {
+		p.toChannel.give(of.channel, of.n)
 		return d.refuse("publish_bytes", protocol.RateLimited, wait, "the channel gets more than %d bytes a second: wait", d.Limits().PublishBytes)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,5 +54,48 @@ func TestAFanoutIsTakenAsAWhole(t *testing.T) {
 		}
 		want(t, w.Publish(local, "a", 2, 2)) // of what was refused nothing counts
 		want(t, w.PublishToEach(someone, all[1:8], 50/7))
+	})
+}
+
+// Naming a channel often is no way round what it may get.
+func TestAFanoutCountsAChannelAsOftenAsItIsNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for limit, l := range map[string]Limits{"publishes": {Publishes: 2}, "publish_bytes": {PublishBytes: 20}} {
+			w := doorWith(l)
+			origin := Client{APIKey: "k", Trusted: true}
+			want(t, w.PublishToEach(origin, []string{"a", "b", "a", "a"}, 10))
+			w.wantRefused(t, w.PublishToEach(origin, []string{"c", "a", "b", "a"}, 10), protocol.RateLimited, limit)
+			want(t, w.PublishToEach(origin, []string{"c", "c", "c", "c"}, 10)) // of what was refused nothing counts
+			w.wantRefused(t, w.PublishToEach(origin, []string{"c"}, 10), protocol.RateLimited, limit)
+		}
+	})
+}
+
+// Who is refused because of a channel has not used up what they may elsewhere.
+func TestAPublishThatIsRefusedCostsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for limit, l := range map[string]Limits{
+			"publishes":             {Publishes: 1, PublishesPerSub: 10, PublishBytesPerSub: 100},
+			"publish_bytes":         {PublishBytes: 10, Publishes: 3, PublishesPerSub: 10, PublishBytesPerSub: 100},
+			"publish_bytes_per_sub": {Publishes: 12, PublishesPerSub: 10, PublishBytesPerSub: 10},
+		} {
+			w := doorWith(l)
+			for range BurstSeconds {
+				want(t, w.Publish(someone, "hot", 1, 10))
+			}
+			for range 100 {
+				w.wantRefused(t, w.Publish(someone, "hot", 1, 10), protocol.RateLimited, limit)
+			}
+			if limit == "publish_bytes_per_sub" {
+				want(t, w.Publish(someone, "hot", 18, 0))
+				continue
+			}
+			for i := range 18 {
+				want(t, w.Publish(someone, strconv.Itoa(i), 1, 10))
+			}
+			if limit == "publish_bytes" {
+				want(t, w.Publish(another, "hot", 4, 0))
+			}
+		}
 	})
 }

@@ -251,7 +251,7 @@ func (a *attachment) fail(err error) {
 	a.end(ending{last: protocol.ErrorFrame(e), code: e.Code.CloseCode()})
 	// What is being written holds messages, perhaps for somebody who may not have them any more.
 	failed := time.Now()
-	time.AfterFunc(closeTimeout, func() { a.cutIfStuck(failed) })
+	time.AfterFunc(closeTimeout, func() { a.cutOff(failed) })
 }
 
 // goAway ends the attachment after everything that it is owed, for the client
@@ -365,8 +365,10 @@ type sink interface {
 	// write writes all of p and flushes it, or fails if the client takes
 	// nothing of it for too long.
 	write(p []byte) error
-	// cut makes a write that is under way fail. Any goroutine may call it.
+	// cut makes a write that is under way fail. Any goroutine may call it, and the next.
 	cut()
+	// cutIfStuck does that if nothing was taken since before, and reports whether it did.
+	cutIfStuck(before time.Time) bool
 }
 
 // write writes p, for which there is room to account, and can be cut off meanwhile.
@@ -384,15 +386,20 @@ func (a *attachment) setWriter(to sink) {
 	a.writer, a.writes = to, time.Now()
 }
 
-// cutIfStuck cuts a write off that began before then, and reports whether there was one.
+// cutOff cuts a write off that began before then.
+func (a *attachment) cutOff(before time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.writer != nil && !a.writes.After(before) {
+		a.writer.cut()
+	}
+}
+
+// cutIfStuck cuts a write off of which nothing was taken since before, and reports whether there was one.
 func (a *attachment) cutIfStuck(before time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.writer == nil || a.writes.After(before) {
-		return false
-	}
-	a.writer.cut()
-	return true
+	return a.writer != nil && !a.writes.After(before) && a.writer.cutIfStuck(before)
 }
 
 // pump writes what the attachment has to send until it ends, the client

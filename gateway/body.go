@@ -14,7 +14,9 @@ import (
 // body is the request's body as it comes. It fails with os.ErrDeadlineExceeded
 // when it stands still for longer than the limit.
 func (g *Gateway) body(w http.ResponseWriter, r *http.Request) *stallReader {
-	return &stallReader{r: r.Body, control: http.NewResponseController(w), stall: g.limits().BodyStall, count: g.metrics.bytesIn.Add}
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Time{}) // the answer has one of its own, and HTTP/2 ends a stream at it that has nothing to write as well
+	return &stallReader{r: r.Body, control: control, stall: g.limits().BodyStall, idle: r.ProtoMajor > 1, count: g.metrics.bytesIn.Add}
 }
 
 // checkEncoding reports that the body is compressed.
@@ -35,7 +37,7 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, from client, 
 		return nil, g.tooLarge(limit)
 	}
 	coming := g.body(w, r)
-	coming.by = time.Now().Add(coming.stall + time.Duration(limit)*time.Second/minBodyRate)
+	coming.by = g.wholeBy(limit)
 	counted := g.door.Body(g.sends(from), io.LimitReader(coming, int64(limit)+1))
 	defer counted.Leave()
 	body, err := io.ReadAll(counted)
@@ -78,6 +80,7 @@ type stallReader struct {
 	control *http.ResponseController
 	stall   time.Duration
 	by      time.Time // when the whole has to be there; zero for a body that may last
+	idle    bool      // there is no deadline while nothing is read: HTTP/2 ends a body at it all the same
 	count   func(float64)
 }
 
@@ -91,7 +94,7 @@ func (s *stallReader) Read(p []byte) (int, error) {
 	}
 	n, err := s.r.Read(p)
 	s.count(float64(n))
-	if errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) || err == nil && s.idle {
 		// The next request comes on the same connection. After another error net/http reads what is left of the body, and must not wait for it.
 		_ = s.control.SetReadDeadline(time.Time{})
 	}

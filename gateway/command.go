@@ -272,7 +272,8 @@ func (g *Gateway) elsewhere(ctx context.Context, from caller, c *protocol.Comman
 }
 
 // relayed answers another node's request.
-func (g *Gateway) relayed(ctx context.Context, request []byte) []byte {
+func (g *Gateway) relayed(ctx context.Context, request []byte) (answer []byte) {
+	defer g.survive("another node's command", func(err error) { answer = (&protocol.Reply{Err: protocol.ErrorFrom(err)}).Wire().JSON() })
 	var c relayedCommand
 	reply := &protocol.Reply{Err: errGone()}
 	if err := json.Unmarshal(request, &c); err != nil {

@@ -283,3 +283,28 @@ func (s steady) Read(p []byte) (int, error) {
 	time.Sleep(time.Second / 2)
 	return s.r.Read(p[:min(len(p), 1<<10)])
 }
+
+// Over its share or not: who takes what it is sent, however slowly, gets all of it.
+func TestWhoReadsSteadilyIsNotCutOffThoughOverItsShare(t *testing.T) {
+	over(t, func(t *testing.T, transport protocol.Transport) {
+		const share, size = 100_000, 150_000
+		w := newGuarded(t, Options{Limits: Limits{Pending: 8 * share}})
+		l := w.from(someone).attach(transport, helloAs(w.token("mallory", chat), `"channels":{"chat.1":{}}`))
+		l.want("proof")
+		w.publish("chat.1", `"`+strings.Repeat("x", size)+`"`)
+		var from io.Reader = l.conn
+		if l.response != nil {
+			from = l.response.Body
+		}
+		part := make([]byte, 1<<10)
+		for n := 0; n < size; {
+			time.Sleep(50 * time.Millisecond) // so that the whole takes more than PressedStall
+			m, err := from.Read(part)
+			if n += m; err != nil {
+				t.Fatalf("cut off after %d bytes: %v", n, err)
+			}
+			_ = w.g.door.RoomFor(admission.Client{Subject: "mallory"}) // which has those cut off who take nothing
+		}
+		l.hangUp()
+	}, streams...)
+}

@@ -34,6 +34,7 @@ func (g *Gateway) servePoll(w http.ResponseWriter, r *http.Request, from client,
 	gauge.Inc()
 	defer gauge.Dec()
 
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // at which HTTP/2 ends a stream that waits as well
 	p := poll{g: g, from: from, session: hello.Session, since: time.Now(), reader: g.broker.NewReader(nil)}
 	defer p.reader.Close()
 	p.held = g.door.Answer(from.counted())
@@ -168,7 +169,10 @@ func (p *poll) take() (took bool, err error) {
 	for len(p.body) < pollBytes && p.frames < pollMessages && (p.frames == before || p.held.Gather() == nil) {
 		n := p.reader.TryNext(into)
 		if p.frames == before {
-			if err := p.held.Take(sizeOf(into[:n])); err != nil && n > 0 {
+			if n == 0 {
+				break
+			}
+			if err := p.held.Take(sizeOf(into[:n])); err != nil {
 				return false, err
 			}
 		}

@@ -98,7 +98,11 @@ func (s *responseSink) write(p []byte) error {
 	if err := s.writeParts(p); err != nil {
 		return err
 	}
-	return s.control.Flush()
+	if err := s.control.Flush(); err != nil {
+		return err
+	}
+	_ = s.control.SetWriteDeadline(time.Time{}) // at which HTTP/2 ends a stream that has nothing to write as well
+	return nil
 }
 
 // writeParts is write, but the last of it may wait for the response's end.

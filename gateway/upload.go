@@ -33,7 +33,10 @@ func (g *Gateway) openUpload(w http.ResponseWriter, r *http.Request, from client
 	u := &upload{g: g, channel: channel, body: g.body(w, r), held: g.door.Body(g.sends(from), nil)}
 	u.ctx, u.end = context.WithCancelCause(r.Context())
 	u.body.r = &unlessEnded{u.ctx, u.body.r}
-	u.wg.Go(func() { u.watch(from) })
+	u.wg.Go(func() {
+		defer g.survive("watching an upload", u.stop)
+		u.watch(from)
+	})
 	return u
 }
 
@@ -66,7 +69,13 @@ func (u *upload) fail(w http.ResponseWriter, r *http.Request, err error) error {
 	return nil
 }
 
-// watch ends the reading at once when the sender may not publish any longer.
+// stop ends the reading at once.
+func (u *upload) stop(why error) {
+	u.end(why)
+	_ = u.body.control.SetReadDeadline(time.Now())
+}
+
+// watch stops it when the sender may not publish any longer, or a drain begins.
 func (u *upload) watch(from client) {
 	for {
 		changed := u.g.access.changed() // before looking: a change meanwhile is not missed
@@ -75,8 +84,7 @@ func (u *upload) watch(from client) {
 			err = mayPublish(now.grant, u.channel)
 		}
 		if err != nil {
-			u.end(err)
-			_ = u.body.control.SetReadDeadline(time.Now())
+			u.stop(err)
 			return
 		}
 		var over <-chan time.Time
@@ -86,6 +94,9 @@ func (u *upload) watch(from client) {
 		select {
 		case <-changed:
 		case <-over:
+		case <-u.g.drain:
+			u.stop(errDraining())
+			return
 		case <-u.ctx.Done():
 			return
 		}

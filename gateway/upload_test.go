@@ -322,3 +322,26 @@ func TestBodiesOfStrangersLeaveRoomForOthers(t *testing.T) {
 		}
 	})
 }
+
+// Its sender goes on at another node, from what is stored.
+func TestADrainEndsAnUpload(t *testing.T) {
+	for media, c := range streamed {
+		bubble(t, func(t *testing.T) {
+			w := newWorld(t, Options{}, broker.Options{})
+			u := w.upload(t, poster("a", media, ""))
+			_ = u.write(c.message)
+			if err := w.g.Drain(t.Context()); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+			a, ok := u.answered()
+			if !ok {
+				t.Fatalf("%s: not answered", media)
+			}
+			a.wantProblem(t, media, protocol.Unavailable)
+			if a.Stored != 1 || a.header.Get("Retry-After") == "" {
+				t.Errorf("%s: got %s %v", media, a.body, a.header)
+			}
+		})
+	}
+}

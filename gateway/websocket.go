@@ -102,7 +102,8 @@ type webSocket struct {
 	conn  net.Conn
 	read  io.Reader
 	stall func() time.Duration
-	at    arrival // by the handshake
+	at    arrival      // by the handshake
+	moved atomic.Int64 // when the last part began to be written, in nanoseconds of the Unix epoch
 
 	// Owned by who reads.
 	frames *rate.Limiter   // of those that end no message; nil before the first
@@ -292,18 +293,27 @@ func (c *webSocket) sayClose(code int) {
 
 func (c *webSocket) cut() { _ = c.conn.Close() }
 
-// write is the sink. It fails if the peer takes nothing for the stall limit;
-// a peer that takes little by little is waited for.
+func (c *webSocket) cutIfStuck(before time.Time) bool {
+	if c.moved.Load() > before.UnixNano() {
+		return false
+	}
+	c.cut()
+	return true
+}
+
+// write is the sink. It fails if the peer takes less than a part for the stall
+// limit. In parts, because TLS writes nothing any more after a deadline.
 func (c *webSocket) write(p []byte) error {
 	for len(p) > 0 {
-		if err := c.conn.SetWriteDeadline(time.Now().Add(c.stall())); err != nil {
+		now, n := time.Now(), min(len(p), chunkBytes)
+		c.moved.Store(now.UnixNano())
+		if err := c.conn.SetWriteDeadline(now.Add(c.stall())); err != nil {
 			return err
 		}
-		n, err := c.conn.Write(p)
+		if _, err := c.conn.Write(p[:n]); err != nil {
+			return err
+		}
 		p = p[n:]
-		if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
-			return err
-		}
 	}
 	return nil
 }

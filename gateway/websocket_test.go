@@ -2,13 +2,17 @@ package gateway
 
 import (
 	"bufio"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -276,4 +280,36 @@ func TestAnEarlyHelloIsHeard(t *testing.T) {
 		l.read = func() (frame, error) { return l.readText(r) }
 		l.want("welcome")
 	})
+}
+
+// After a deadline TLS writes nothing any more, so what is taken slowly is written in parts.
+func TestAPeerThatTakesLittleByLittleIsWaitedForOverTLSToo(t *testing.T) {
+	certificates := httptest.NewTLSServer(nil)
+	defer certificates.Close()
+	for _, secure := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			near, far := net.Pipe()
+			if secure {
+				server, client := tls.Server(near, certificates.TLS), tls.Client(far, &tls.Config{InsecureSkipVerify: true})
+				shaken := make(chan error, 1)
+				go func() { shaken <- client.Handshake() }()
+				if err := errors.Join(server.Handshake(), <-shaken); err != nil {
+					t.Fatal(err)
+				}
+				near, far = server, client
+			}
+			go func() { // ends with the connection
+				part := make([]byte, 4<<10)
+				for err := error(nil); err == nil; _, err = io.ReadFull(far, part) {
+					time.Sleep(50 * time.Millisecond)
+				}
+			}()
+			c := &webSocket{conn: near, stall: func() time.Duration { return time.Second }}
+			if err := c.write(make([]byte, 200<<10)); err != nil { // 2.5 s
+				t.Errorf("over TLS %v: %v", secure, err)
+			}
+			_ = near.Close()
+			time.Sleep(10 * time.Second) // TLS waits for its last word
+		})
+	}
 }

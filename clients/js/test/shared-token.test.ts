@@ -158,3 +158,16 @@ test('a token that was given to a leader that went is the next one\'s, be that w
     await gateway.asked((path, _, { token }) => path === '/v1/attach' && token === 'of the next');
   }
 });
+
+test('reconnect() before the function of a refresh() has answered asks it again, and loses nothing', async (t) => {
+  const all = await crew(t);
+  const { follower } = await two(all);
+  const asked: ((token: string) => void)[] = [];
+  let again = (): void => {};
+  const twice = new Promise<void>((resolve) => (again = resolve));
+  const refreshed = follower.refresh(() => new Promise((give) => void (asked.push(give) === 2 ? again() : follower.reconnect())));
+  await twice;
+  for (const give of asked) give('fresh');
+  await refreshed;
+  await all.gateway.asked((_, __, { token }) => token === 'fresh');
+});

@@ -74,8 +74,17 @@ export class Follower implements Deputy {
 
   /** The leader is to try again; and this tab learns at once whether there is one, after it was hidden, say. */
   nudge(why: Why, source?: TokenSource): void {
-    if (why === 'refresh') this.#token = undefined;
-    if (source === undefined) return this.#nudge(why);
+    if (why === 'refresh') {
+      this.#token = undefined;
+      this.#giving = source !== undefined;
+      if (this.#giving) return this.#give();
+    }
+    this.#nudge(why);
+    if (why === 'reconnect' && this.#giving) this.#give(); // the session has forgotten what was asked
+  }
+
+  /** Has the leader refresh with what this tab's source gives. */
+  #give(): void {
     const { net, session } = this.#shared;
     const { token } = net;
     const current = (then: () => void): void => {
@@ -83,13 +92,12 @@ export class Follower implements Deputy {
       this.#giving = false;
       then();
     };
-    this.#giving = true;
     // A function stays with its tab: the leader gets what it gives.
     token.get().then(
       (given) =>
         current(() => {
           this.#token = given;
-          this.#nudge(why);
+          this.#nudge('refresh');
         }),
       (error: FairleadError) => current(() => session.refreshed(error)),
     );

@@ -44,11 +44,13 @@ func TestAStreamOverHTTP2OutlivesItsWrites(t *testing.T) {
 		l := w.attach(transport, `{"wait":30,"channels":{"a":{}}}`)
 		defer l.hangUp()
 		for i := range 3 {
-			go func() {
+			var stored sync.WaitGroup
+			stored.Go(func() {
 				time.Sleep(20 * time.Second) // with a beat on the way
 				w.store("a", i)
-			}()
+			})
 			equal(t, "after 20 s", l.collect(1), []string{fmt.Sprint(i)})
+			stored.Wait() // its acknowledgement may come behind the message
 		}
 	}, protocol.SSE, protocol.Stream, protocol.Poll)
 }

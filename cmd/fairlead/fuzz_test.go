@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,15 +58,20 @@ func FuzzAPIKeyFile(f *testing.F) {
 // Whatever a setting says, it is taken, or the error says which it was.
 func FuzzSetting(f *testing.F) {
 	keys := settingKeys()
-	for i, value := range []string{"1h", "5MiB", "10.0.0.0/8,::1", "127.0.0.1:0", "https://a.example", "true", "-1", "info", "chat.*,>", "***"} {
+	values := []string{ // some right for each setting, and some that contradict what others are by default
+		"1s", "200h", "1KiB", "1TiB", "5", "10.0.0.0/8,::1", ":0", "https://a.example", "nats://a.example",
+		"rt.example.com", "ops@example.com", "true", "always", "chat.*,>", "***",
+	}
+	for i, value := range values {
 		f.Add(uint(i), value)
 	}
+	f.Add(uint(slices.Index(keys, "acme.domains")), "rt.example.com")
 	f.Fuzz(func(t *testing.T, which uint, value string) {
 		key := keys[which%uint(len(keys))]
-		flag := "--" + strings.NewReplacer(".", "-", "_", "-").Replace(key) + "=" + value
-		got := runProgram(t, nil, "serve", "--print-config", flag)
-		if got.code != 0 && !strings.Contains(got.err, key) && !strings.Contains(got.err, strings.SplitN(flag, "=", 2)[0]) {
-			t.Errorf("%q: exit %d, and the error does not say which it was: %q", flag, got.code, got.err)
+		flag := "--" + strings.NewReplacer(".", "-", "_", "-").Replace(key)
+		got := runProgram(t, nil, "serve", "--print-config", flag+"="+value)
+		if got.code != 0 && !strings.Contains(got.err, key) && !strings.Contains(got.err, flag) {
+			t.Errorf("%s=%q: exit %d, and the error does not say which it was: %q", flag, value, got.code, got.err)
 		}
 	})
 }

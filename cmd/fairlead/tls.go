@@ -43,7 +43,7 @@ func (c *config) checkTLS(r *report) {
 		r.beside("tls.cert", "acme.domains").doubtful("tls.hsts", "it has no effect: browsers heed it over HTTPS only, so set tls.cert or acme.domains as well")
 	}
 	if issued && !c.ACME.AcceptTerms {
-		r.wrong("acme.accept_terms", "read the terms of service of %s, for Let's Encrypt at https://letsencrypt.org/repository/, and set it to true if you accept them", c.ACME.Directory)
+		r.beside("acme.domains").wrong("acme.accept_terms", "certificates are wanted for acme.domains: read the terms of service of %s, for Let's Encrypt at https://letsencrypt.org/repository/, and set it to true if you accept them", c.ACME.Directory)
 	}
 	if issued && c.onlyLocal() {
 		r.beside(closingSettings...).beside("insecure").doubtful("acme.domains", "%s", mustNotBeNamed)
@@ -92,7 +92,8 @@ func checkFile(s string) error {
 func checkDomain(s string) error {
 	ascii, err := idna.Lookup.ToASCII(s)
 	_, noAddress := netip.ParseAddr(s)
-	if err != nil || ascii != s || noAddress == nil || !strings.Contains(s, ".") || strings.Trim(s, ".") != s {
+	top := s[strings.LastIndexByte(s, '.')+1:]
+	if err != nil || ascii != s || noAddress == nil || top == s || strings.Trim(s, ".") != s || strings.Trim(top, "0123456789") == "" {
 		return fmt.Errorf("host names, such as rt.example.com: in lower case, no wildcards, no addresses, and others than ASCII as xn--…")
 	}
 	return nil

@@ -54,7 +54,7 @@ func startACME(t *testing.T) *acmeServer {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(buildPebble(t, dir), "-config", path, "-strict", "-dnsserver", serveNames(t).String())
-	cmd.Env = []string{"PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=20"}
+	cmd.Env = []string{"PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=5"}
 	s.run(t, cmd)
 	s.issuer = issuerOf(t, a.Client(), "https://localhost"+ports[1]+"/roots/0")
 	answer(t, a.Client(), s.directory)

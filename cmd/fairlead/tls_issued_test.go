@@ -19,7 +19,7 @@ func TestCertificatesComeFromAnACMEServer(t *testing.T) {
 	program, data := buildProgram(t), t.TempDir()
 	serve := func() (address string, visit func(*tls.Config) (*tls.ConnectionState, error), stop func()) {
 		t.Helper()
-		cmd := exec.Command(program, "--listen=127.0.0.1:0", "--drain=10ms", "--data", data,
+		cmd := exec.Command(program, "--listen=127.0.0.1:0", "--drain=10ms", "--limits-header-wait=1m", "--data", data,
 			"--acme-domains", name, "--acme-accept-terms", "--acme-directory", server.directory, "--acme-email=ops@example.test")
 		cmd.Env = []string{"SSL_CERT_FILE=" + server.trusted}
 		url, stop := startLogged(t, cmd, func(line string) { t.Log(line) })

@@ -35,7 +35,7 @@ func readAPIKeys(path string) ([]auth.APIKey, error) {
 func checkAPIKeys(path string, text []byte) ([]auth.APIKey, error) {
 	entries, err := parseAPIKeys(text)
 	if err != nil {
-		return nil, fmt.Errorf("it must be a list of keys as fairlead api-key prints them: %w", yamlError(path, err))
+		return nil, fmt.Errorf("it must be a list of keys as fairlead api-key prints them: %w", yamlError(path, text, err))
 	}
 	keys := make([]auth.APIKey, len(entries))
 	for i, e := range entries {

@@ -338,11 +338,14 @@ func TestSizesAndDurationsReadBack(t *testing.T) {
 }
 
 func FuzzParseFile(f *testing.F) {
-	f.Add("stream:\n  max_age: 1h\n")
-	f.Add("log: {level: warn}\n---\nbeat: &a 1s\n")
-	f.Add("beat: *a\n<<: {x: y}\n? [a]\n: b")
-	f.Fuzz(func(t *testing.T, text string) {
-		settings, mistakes := parseFile("f", []byte(text), settingKeys())
+	const secret = "0123456789abcdefghijklmnopqrstuvwxyz"
+	f.Add("stream:\n  max_age: 1h\nauth: {secret: ", "}")
+	f.Add("log: {level: warn}\n---\nbeat: &a 1s\n", "")
+	f.Add("beat: *a\n<<: {x: y}\n? [a]\n: b", "")
+	f.Add("auth: {secret ", "}")
+	f.Add(">auth.secret: ", "X\x84")
+	f.Fuzz(func(t *testing.T, before, after string) {
+		settings, mistakes := parseFile("f", []byte(before+secret+after), settingKeys())
 		for key, value := range settings {
 			if !slices.Contains(settingKeys(), key) || !strings.HasPrefix(value.origin, "f:") {
 				t.Errorf("got %s, %+v", key, value)
@@ -351,6 +354,9 @@ func FuzzParseFile(f *testing.F) {
 		for _, mistake := range mistakes {
 			if !strings.Contains(mistake.Error(), "f:") {
 				t.Errorf("got %v, which has no place", mistake)
+			}
+			if (strings.HasSuffix(before, "secret: ") || strings.HasSuffix(before, "secret ")) && strings.Contains(mistake.Error(), secret[:longQuote]) {
+				t.Errorf("%q shows the secret: %v", before+secret+after, mistake)
 			}
 		}
 	})

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -18,7 +20,7 @@ func parseFile(path string, text []byte, known []string) (map[string]given, []er
 	file := settingsFile{path: path, known: known, settings: map[string]given{}}
 	tree, err := parser.ParseBytes(text, 0)
 	if err != nil {
-		return file.settings, []error{&mistake{error: yamlError(path, err)}}
+		return file.settings, []error{&mistake{error: yamlError(path, text, err)}}
 	}
 	for _, doc := range tree.Docs {
 		if doc.Body != nil {
@@ -29,11 +31,50 @@ func parseFile(path string, text []byte, known []string) (map[string]given, []er
 }
 
 // yamlError is a library's error with the place, and without the text of the file.
-func yamlError(path string, err error) error {
+func yamlError(path string, text []byte, err error) error {
 	if at, ok := errors.AsType[yaml.Error](err); ok && at.GetToken() != nil {
-		return fmt.Errorf("%s:%d: %s", path, at.GetToken().Position.Line, at.GetMessage())
+		return fmt.Errorf("%s:%d: %s", path, at.GetToken().Position.Line, withoutQuotes(at.GetMessage(), text))
 	}
 	return fmt.Errorf("%s cannot be read as YAML", path)
+}
+
+// What is shown of a library's words about a file that may hold secrets, in bytes.
+const (
+	longQuote   = 16 // quotes from the file that are as long are not shown: names of settings are shorter
+	longMessage = 200
+)
+
+// withoutQuotes is the message with … instead of what it quotes at length from the text.
+func withoutQuotes(message string, text []byte) string {
+	message = message[:min(len(message), longMessage)]
+	var kept strings.Builder
+	for len(message) > 0 {
+		n := quoteLength(message, text)
+		if n < longQuote {
+			kept.WriteByte(message[0])
+			message = message[1:]
+			continue
+		}
+		kept.WriteString("…")
+		message = message[n:]
+	}
+	return strings.ToValidUTF8(kept.String(), "…")
+}
+
+// quoteLength is for how many bytes the message begins with what stands
+// somewhere in the text, or 0 if those are few.
+func quoteLength(message string, text []byte) (n int) {
+	if len(message) < longQuote {
+		return 0
+	}
+	at := bytes.Index(text, []byte(message[:longQuote]))
+	if at < 0 {
+		return 0
+	}
+	for n < len(message) && at+n < len(text) && message[n] == text[at+n] {
+		n++
+	}
+	return n
 }
 
 // settingsFile gathers the settings of one file.
@@ -90,8 +131,23 @@ func (f *settingsFile) setting(key string, entry, value ast.Node) {
 		f.section(key+".", value)
 	default:
 		meant := nearest(key, f.known)
-		f.mistakes = append(f.mistakes, unknownSetting(key, f.at(entry), meant, meant))
+		f.mistakes = append(f.mistakes, unknownSetting(nameOnly(key), f.at(entry), meant, meant))
 	}
+}
+
+// nameOnly is the key as far as it can be a setting's name: what follows may be a value with no colon before.
+func nameOnly(key string) string {
+	const longest = 40
+	end := strings.IndexFunc(key, func(r rune) bool {
+		return r != '.' && r != '_' && r != '-' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	})
+	if end < 0 && len(key) <= longest {
+		return key
+	}
+	if end < 0 || end > longest {
+		end = longest
+	}
+	return strings.ToValidUTF8(key[:end], "") + "…"
 }
 
 // list takes a list of plain values as one, with commas between them: it is up to the setting whether it may be that.

@@ -99,7 +99,12 @@ func deadline(t testing.TB) context.Context {
 }
 
 // bubble runs f with fake time.
-func bubble(t *testing.T, f func(t *testing.T)) { synctest.Test(t, f) }
+func bubble(t *testing.T, f func(t *testing.T)) {
+	synctest.Test(t, func(t *testing.T) {
+		t.Cleanup(func() { time.Sleep(time.Second) }) // after a write nats-server looks every 1 ms whether it is closed
+		f(t)
+	})
+}
 
 func publish(t testing.TB, b *Broker, channel string, payload any) uint64 {
 	t.Helper()

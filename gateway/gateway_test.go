@@ -34,7 +34,12 @@ func TestMain(m *testing.M) {
 }
 
 // bubble runs f with fake time.
-func bubble(t *testing.T, f func(t *testing.T)) { synctest.Test(t, f) }
+func bubble(t *testing.T, f func(t *testing.T)) {
+	synctest.Test(t, func(t *testing.T) {
+		t.Cleanup(func() { time.Sleep(time.Second) }) // after a write nats-server looks every 1 ms whether it is closed
+		f(t)
+	})
+}
 
 // world is a gateway on a log of its own, and clients of it.
 type world struct {

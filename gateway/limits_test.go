@@ -146,6 +146,29 @@ func (w *world) rawHandshake() answer {
 	return answerOf(w.t, response)
 }
 
+// TestALargeHeaderIsRefused to the byte, with what to do about it.
+func TestALargeHeaderIsRefused(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, Options{Limits: Limits{Header: 4 << 10}}, broker.Options{})
+		ask := func(size int) answer {
+			before, after := "GET /v1/ping?x=%20 HTTP/1.1\r\nHost: localhost\r\nX: 1\r\nX: 2\r\nCookie: ", "\r\n\r\n"
+			a, _ := w.rawCallOn(before + strings.Repeat("c", size-len(before)-len(after)) + after)
+			return a
+		}
+		if a := ask(4 << 10); a.status != 200 {
+			t.Errorf("at the limit: got %d %s", a.status, a.body)
+		}
+		a := ask(4<<10 + 1)
+		a.wantProblem(t, "a byte over it", protocol.HeaderTooLarge)
+		if a.status != 431 || !strings.Contains(a.Detail, "4097 bytes, and may have 4096") {
+			t.Errorf("got %d %q", a.status, a.Detail)
+		}
+		if n := w.metrics()[`fairlead_refused_total{limit="header"}`]; n != 1 {
+			t.Errorf("%v are counted", n)
+		}
+	})
+}
+
 func TestAttachesASecondAreLimited(t *testing.T) {
 	for limit, c := range map[string]struct {
 		limits Limits

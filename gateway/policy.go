@@ -39,7 +39,7 @@ func (g *Gateway) newPolicy(o Options) (*policy, error) {
 	if o.LocalOnly {
 		p.entry = g.onlyLocal(p.entry)
 	}
-	p.entry = g.surviveRequests(g.giveTime(p.entry))
+	p.entry = g.surviveRequests(g.giveTime(g.limitHeaders(p.entry)))
 	return p, nil
 }
 

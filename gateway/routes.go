@@ -83,6 +83,30 @@ func (g *Gateway) giveTime(next http.Handler) http.Handler {
 	})
 }
 
+// limitHeaders refuses headers that are too large. A server that reads much
+// larger ones lets them know what to do.
+func (g *Gateway) limitHeaders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := g.door.Header(headerSize(r)); err != nil {
+			g.problem(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// headerSize is how many bytes the request's header has in HTTP/1.1.
+func headerSize(r *http.Request) int {
+	const blanks, host, newline = len("  \r\n"), len("Host: \r\n"), len("\r\n")
+	n := len(r.Method) + len(r.RequestURI) + len(r.Proto) + blanks + host + len(r.Host) + newline
+	for name, values := range r.Header {
+		for _, value := range values {
+			n += len(name) + len(": ") + len(value) + newline
+		}
+	}
+	return n
+}
+
 func (g *Gateway) handlePing(w http.ResponseWriter, _ *http.Request) error {
 	return g.marshalJSON(w, http.StatusOK, g.ping())
 }

@@ -21,6 +21,7 @@ const (
 	Timeout              Code = "timeout"
 	Gone                 Code = "gone"
 	TooLarge             Code = "too_large"
+	HeaderTooLarge       Code = "header_too_large" // of HTTP (RFC 6585, section 5)
 	UnsupportedMediaType Code = "unsupported_media_type"
 	RateLimited          Code = "rate_limited"
 	Internal             Code = "internal"
@@ -37,6 +38,7 @@ var codes = map[Code]struct{ status, closeCode int }{
 	Timeout:              {408, 4408},
 	Gone:                 {410, 4410},
 	TooLarge:             {413, 1009},
+	HeaderTooLarge:       {431, 1009},
 	UnsupportedMediaType: {415, 4415},
 	RateLimited:          {429, 4429},
 	Internal:             {500, 1011},

@@ -92,4 +92,8 @@ func TestAGiantHeaderIsRefused(t *testing.T) {
 		_ = response.Body.Close()
 		wantPing(t, url)
 	}
+	said := wantEnd(t, dialHere(t, url, "GET /v1/ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX: "+filler[:5<<10]+"\r\n\r\n"))
+	if !strings.Contains(said, " 431 ") || !strings.Contains(said, "header_too_large") {
+		t.Errorf("a little too large: got %q", said)
+	}
 }

@@ -79,6 +79,7 @@ func (c *config) gateway(verifier *auth.Verifier, log *slog.Logger) gateway.Opti
 // gateway is the limits as the gateway has them.
 func (l *limitsConfig) gateway() gateway.Limits {
 	return gateway.Limits{
+		Header:     int(l.Header),
 		Frame:      int(l.Frame),
 		Batch:      int(l.Batch),
 		Fanout:     int(l.Fanout),
@@ -132,7 +133,7 @@ func (c *config) entrance(log *slog.Logger) entrance.Options {
 		TrustedProxies:   c.TrustedProxy,
 		Connections:      c.Limits.Connections,
 		ConnectionsPerIP: c.Limits.ConnectionsPerIP,
-		Header:           int(c.Limits.Header),
+		Header:           2 * int(c.Limits.Header), // the gateway refuses what is a little too large, says what to do, and counts it
 		HeaderWait:       c.Limits.HeaderWait,
 		Idle:             c.Limits.Idle,
 	}

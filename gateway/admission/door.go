@@ -109,6 +109,15 @@ func (d *Door) refuse(limit string, code protocol.Code, wait time.Duration, form
 	return e
 }
 
+// Header refuses a request whose header has so many bytes, if those are too many.
+func (d *Door) Header(bytes int) error {
+	most := d.Limits().Header
+	if bytes <= most {
+		return nil
+	}
+	return d.refuse("header", protocol.HeaderTooLarge, 0, "the header has %d bytes, and may have %d: send fewer cookies, or a shorter token", bytes, most)
+}
+
 // Taken is how much is taken.
 type Taken struct {
 	Places     int // by attachments and polls

@@ -12,6 +12,7 @@ import (
 // An address is one IPv4 address, or a /64 of IPv6. What comes from this
 // machine, or from a trusted proxy that names nobody, is counted to none.
 type Limits struct {
+	Header     int           // bytes of a request's header: 32 KiB
 	Frame      int           // bytes of one frame or message: 256 KiB
 	Batch      int           // bytes of a request body with several of them: 8 MiB
 	Fanout     int           // bytes that a message to many channels may take in the log: 32 MiB
@@ -45,6 +46,7 @@ type Limits struct {
 
 // WithDefaults are the limits that l stands for.
 func (l Limits) WithDefaults() Limits {
+	l.Header = cmp.Or(l.Header, 32<<10)
 	l.Frame = cmp.Or(l.Frame, 256<<10)
 	l.Batch = cmp.Or(l.Batch, 8<<20)
 	l.Fanout = cmp.Or(l.Fanout, 32<<20)

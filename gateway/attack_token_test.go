@@ -120,7 +120,7 @@ func forgeries(t testing.TB, admin string) (all map[string]forgery, good string)
 // newStrict is a guarded world with keys of two kinds that believes one issuer, for one audience.
 func newStrict(t *testing.T) *guarded {
 	t.Helper()
-	o, _, admin := guard(t, Options{}, func(a *auth.Options) {
+	o, _, admin := guard(t, Options{Limits: Limits{Header: 1 << 20}}, func(a *auth.Options) { // so that it is the token that is refused
 		public, err := auth.PEMKey("", auth.RS256, publicKey())
 		if err != nil {
 			t.Fatal(err)

@@ -285,6 +285,11 @@ func TestMistakesNameTheSettingTheValueTheSourceAndWhatIsAllowed(t *testing.T) {
 		{"no network", "", nil, []string{"--trusted-proxy=10.0.0.0/8,proxy"}, []string{"trusted_proxy", `"10.0.0.0/8,proxy"`, "--trusted-proxy", "2001:db8::/32"}},
 		{"a mapped network", "trusted_proxy: '::ffff:10.0.0.0/104'", nil, nil, []string{"trusted_proxy", "fairlead.yaml:1"}},
 		{"a list of sections", "trusted_proxy:\n  - a: b", nil, nil, []string{"trusted_proxy", "fairlead.yaml:2", "plain"}},
+		{"an alias", "auth:\n  anonymous:\n    subscribe: *.public", nil, nil, []string{"auth.anonymous.subscribe", "fairlead.yaml:3", "in quotes"}},
+		{"an alias in a list", "auth:\n  anonymous:\n    publish: [chat.*, *.x]", nil, nil, []string{"auth.anonymous.publish", "fairlead.yaml:3", "in quotes"}},
+		{"an anchor", "auth:\n  issuer: &i https://a", nil, nil, []string{"auth.issuer", "fairlead.yaml:2", "in quotes"}},
+		{"a tag", "beat: !!str 1s", nil, nil, []string{"beat", "fairlead.yaml:1", "in quotes"}},
+		{"an anchor of a section", "stream: &s\n  name: A", nil, nil, []string{"fairlead.yaml:1", "in quotes"}},
 		{"a list for a value", "beat: [1s, 2s]", nil, nil, []string{"beat", `"1s,2s"`, "duration"}},
 		{"neither true nor false", "proxy_protocol: 2", nil, nil, []string{"proxy_protocol", `"2"`, "true or false"}},
 		{"a protocol of nobody", "", nil, []string{"--proxy-protocol"}, []string{"proxy_protocol", `"true"`, "--proxy-protocol", "trusted_proxy"}},
@@ -343,12 +348,16 @@ func FuzzParseFile(f *testing.F) {
 	f.Add("log: {level: warn}\n---\nbeat: &a 1s\n", "")
 	f.Add("beat: *a\n<<: {x: y}\n? [a]\n: b", "")
 	f.Add("auth: {secret ", "}")
+	f.Add("auth:\n  anonymous:\n    subscribe: [*.public, &a b, !t c]\n    publish: *.x\n#", "")
 	f.Add(">auth.secret: ", "X\x84")
 	f.Fuzz(func(t *testing.T, before, after string) {
 		settings, mistakes := parseFile("f", []byte(before+secret+after), settingKeys())
 		for key, value := range settings {
 			if !slices.Contains(settingKeys(), key) || !strings.HasPrefix(value.origin, "f:") {
 				t.Errorf("got %s, %+v", key, value)
+			}
+			if strings.ContainsAny(value.text, "*&!") && !strings.Contains(before+secret+after, value.text) {
+				t.Errorf("got %s, %+v, which the file does not say", key, value)
 			}
 		}
 		for _, mistake := range mistakes {

@@ -99,6 +99,10 @@ func (f *settingsFile) section(prefix string, node ast.Node) {
 	if _, comments := node.(*ast.CommentGroupNode); comments {
 		return
 	}
+	if isReference(node) {
+		f.mistaken(strings.TrimSuffix(prefix, "."), "what is in %s %s", f.at(node), putInQuotes)
+		return
+	}
 	mapping, ok := node.(ast.MapNode)
 	if !ok && prefix == "" {
 		f.mistaken("", "%s: the file must hold settings, such as listen: 127.0.0.1:8080", f.at(node))
@@ -121,12 +125,14 @@ func (f *settingsFile) setting(key string, entry, value ast.Node) {
 			f.list(key, list)
 			return
 		}
-		scalar, ok := value.(ast.ScalarNode)
-		if _, block := value.(*ast.LiteralNode); !ok || block || value.Type() == ast.NullType {
+		switch {
+		case isPlain(value):
+			f.settings[key] = given{value.GetToken().Value, f.at(value)}
+		case isReference(value):
+			f.mistaken(key, "%s, in %s, %s", key, f.at(value), putInQuotes)
+		default:
 			f.mistaken(key, "%s has no plain value in %s: write one, such as %s: …, or leave the setting out", key, f.at(entry), key[strings.LastIndexByte(key, '.')+1:])
-			return
 		}
-		f.settings[key] = given{scalar.GetToken().Value, f.at(value)}
 	case len(f.under(key+".")) > 0:
 		f.section(key+".", value)
 	default:
@@ -134,6 +140,29 @@ func (f *settingsFile) setting(key string, entry, value ast.Node) {
 		f.mistakes = append(f.mistakes, unknownSetting(nameOnly(key), f.at(entry), meant, meant))
 	}
 }
+
+// isPlain tells whether the value's token is all there is to it.
+func isPlain(value ast.Node) bool {
+	switch value.Type() {
+	case ast.StringType, ast.BoolType, ast.IntegerType, ast.FloatType:
+		return true
+	default:
+		return false
+	}
+}
+
+// isReference tells whether the value is an alias, an anchor or a tag, such as a
+// pattern that begins with a wildcard becomes if nobody quotes it.
+func isReference(value ast.Node) bool {
+	switch value.Type() {
+	case ast.AliasType, ast.AnchorType, ast.TagType:
+		return true
+	default:
+		return false
+	}
+}
+
+const putInQuotes = `begins with *, & or !, which stands for something else in YAML: put it in quotes, such as "*.public"`
 
 // nameOnly is the key as far as it can be a setting's name: what follows may be a value with no colon before.
 func nameOnly(key string) string {
@@ -154,7 +183,11 @@ func nameOnly(key string) string {
 func (f *settingsFile) list(key string, list *ast.SequenceNode) {
 	texts := make([]string, len(list.Values))
 	for i, value := range list.Values {
-		if _, plain := value.(ast.ScalarNode); !plain {
+		if isReference(value) {
+			f.mistaken(key, "%s holds, in %s, what %s", key, f.at(value), putInQuotes)
+			return
+		}
+		if !isPlain(value) {
 			f.mistaken(key, "%s holds something else than plain values in %s", key, f.at(value))
 			return
 		}

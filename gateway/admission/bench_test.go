@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"errors"
 	"net/netip"
 	"strconv"
 	"testing"
@@ -23,23 +24,28 @@ func BenchmarkLimitCommand(b *testing.B) {
 	}
 }
 
-// BenchmarkLimitPublish is what they add to a publish beside that.
+// BenchmarkLimitPublish is what they add to a command that publishes, by a client with a sub.
 func BenchmarkLimitPublish(b *testing.B) {
-	d, names, _ := benchDoor(1000)
-	b.ReportAllocs()
-	i := 0
-	for b.Loop() {
-		i = (i + 1) % len(names)
-		if err := d.Publish(Client{}, names[i], 1, 100); err != nil {
-			b.Fatal(err)
-		}
+	for _, sessions := range []int{1, 10_000} {
+		b.Run(strconv.Itoa(sessions), func(b *testing.B) {
+			d, names, addrs := benchDoor(sessions)
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				i = (i + 1) % sessions
+				c := Client{IP: addrs[i], Subject: names[i]}
+				if err := errors.Join(d.Command(c, names[i]), d.Publish(c, names[i], 1, 100)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 
 // benchDoor is a door that never refuses, with so many sessions or channels and addresses.
 func benchDoor(n int) (d *Door, names []string, addrs []netip.Addr) {
 	const none = 1 << 40
-	d = New(Limits{Commands: none, CommandsPerIP: none, Publishes: none, PublishBytes: none}, nil, nil)
+	d = New(Limits{Commands: none, CommandsPerIP: none, Publishes: none, PublishBytes: none, PublishesPerSub: none, PublishBytesPerSub: none}, nil, nil)
 	for i := range n {
 		names = append(names, "session-of-some-length-"+strconv.Itoa(i))
 		addrs = append(addrs, netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))

@@ -1,26 +1,20 @@
 package admission
 
 import (
-	"time"
-
 	"github.com/fairlead/fairlead/protocol"
 )
 
 // publishes are how much may be published: messages, and their bytes.
 type publishes struct {
-	toChannel, bytesToChannel *buckets[string]
-	bySubject, bytesBySubject *buckets[who]
+	toChannel *flows[string]
+	bySubject *flows[who]
 }
 
-func newPublishes() publishes {
-	return publishes{newBuckets[string](), newBuckets[string](), newBuckets[who](), newBuckets[who]()}
-}
+func newPublishes() publishes { return publishes{newFlows[string](), newFlows[who]()} }
 
 func (p *publishes) setLimits(l *Limits) {
-	p.toChannel.setRate(l.Publishes)
-	p.bytesToChannel.setRate(l.PublishBytes)
-	p.bySubject.setRate(l.PublishesPerSub)
-	p.bytesBySubject.setRate(l.PublishBytesPerSub)
+	p.toChannel.setRates(l.Publishes, l.PublishBytes)
+	p.bySubject.setRates(l.PublishesPerSub, l.PublishBytesPerSub)
 }
 
 // A portion is what a channel gets of what is published.
@@ -51,7 +45,7 @@ func (d *Door) PublishToEach(c Client, channels []string, bytes int) error {
 // publish takes all of the portions, n messages of so many bytes together, or
 // gives back what it has taken: what is refused costs nothing.
 func (d *Door) publish(c Client, portions []portion, n, bytes int) error {
-	now, p := time.Now(), &d.publishes
+	now, p := now(), &d.publishes
 	if err := d.publishBy(c, n, bytes, now); err != nil {
 		return err
 	}
@@ -61,12 +55,10 @@ func (d *Door) publish(c Client, portions []portion, n, bytes int) error {
 			continue
 		}
 		for _, of := range portions[:i] {
-			p.toChannel.give(of.channel, of.n)
-			p.bytesToChannel.give(of.channel, of.bytes)
+			p.toChannel.give(of.channel, of.n, of.bytes)
 		}
-		if by := c.who(); c.publishesBySubject() {
-			p.bySubject.give(by, n)
-			p.bytesBySubject.give(by, bytes)
+		if c.publishesBySubject() {
+			p.bySubject.give(c.who(), n, bytes)
 		}
 		return err
 	}
@@ -77,30 +69,26 @@ func (d *Door) publish(c Client, portions []portion, n, bytes int) error {
 func (c Client) publishesBySubject() bool { return !c.Trusted && c.who() != (who{}) }
 
 // publishBy takes what c publishes from what it may, wherever to, or nothing.
-func (d *Door) publishBy(c Client, n, bytes int, now time.Time) error {
+func (d *Door) publishBy(c Client, n, bytes int, now moment) error {
 	if !c.publishesBySubject() {
 		return nil
 	}
-	p, by := &d.publishes, c.who()
-	if wait := p.bySubject.take(by, n, now); wait > 0 {
+	switch wait, waitBytes := d.publishes.bySubject.take(c.who(), n, bytes, now); {
+	case wait > 0:
 		return d.refuse("publishes_per_sub", protocol.RateLimited, wait, "you publish more than %d messages a second: wait", d.Limits().PublishesPerSub)
-	}
-	if wait := p.bytesBySubject.take(by, bytes, now); wait > 0 {
-		p.bySubject.give(by, n)
-		return d.refuse("publish_bytes_per_sub", protocol.RateLimited, wait, "you publish more than %d bytes a second: wait", d.Limits().PublishBytesPerSub)
+	case waitBytes > 0:
+		return d.refuse("publish_bytes_per_sub", protocol.RateLimited, waitBytes, "you publish more than %d bytes a second: wait", d.Limits().PublishBytesPerSub)
 	}
 	return nil
 }
 
 // publishTo takes a portion from what its channel may get, or nothing.
-func (d *Door) publishTo(of portion, now time.Time) error {
-	p := &d.publishes
-	if wait := p.toChannel.take(of.channel, of.n, now); wait > 0 {
+func (d *Door) publishTo(of portion, now moment) error {
+	switch wait, waitBytes := d.publishes.toChannel.take(of.channel, of.n, of.bytes, now); {
+	case wait > 0:
 		return d.refuse("publishes", protocol.RateLimited, wait, "the channel gets more than %d messages a second: wait", d.Limits().Publishes)
-	}
-	if wait := p.bytesToChannel.take(of.channel, of.bytes, now); wait > 0 {
-		p.toChannel.give(of.channel, of.n)
-		return d.refuse("publish_bytes", protocol.RateLimited, wait, "the channel gets more than %d bytes a second: wait", d.Limits().PublishBytes)
+	case waitBytes > 0:
+		return d.refuse("publish_bytes", protocol.RateLimited, waitBytes, "the channel gets more than %d bytes a second: wait", d.Limits().PublishBytes)
 	}
 	return nil
 }

@@ -44,7 +44,8 @@ func TestAFanoutIsTakenAsAWhole(t *testing.T) {
 		all := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i"}
 		want(t, w.PublishToEach(someone, all, 50))
 		w.wantRefused(t, w.PublishToEach(someone, all[:1], 1), protocol.RateLimited, "publishes_per_sub")
-		w.SetLimits(Limits{PublishesPerSub: 400, PublishBytesPerSub: 100, Publishes: 1})
+		w.SetLimits(Limits{PublishesPerSub: 400, PublishBytesPerSub: 100, Publishes: 1}) // and all begins anew for subjects
+		want(t, w.Publish(someone, "z", 1, 450))
 		w.wantRefused(t, w.PublishToEach(someone, all[:1], 1), protocol.RateLimited, "publish_bytes_per_sub")
 		want(t, w.PublishToEach(another, all, 50))
 		time.Sleep(BurstSeconds * time.Second)

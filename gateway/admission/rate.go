@@ -2,7 +2,6 @@ package admission
 
 import (
 	"net/netip"
-	"time"
 
 	"github.com/fairlead/fairlead/protocol"
 )
@@ -48,7 +47,7 @@ func (d *Door) Approach(c Client) error {
 	if !c.IP.IsValid() {
 		return nil
 	}
-	if wait := d.rates.attachesByIP.take(c.IP, 1, time.Now()); wait > 0 {
+	if wait := d.rates.attachesByIP.take(c.IP, 1, now()); wait > 0 {
 		return d.refuse("attaches_per_ip", protocol.RateLimited, wait, "your address attaches more than %d times a second: wait", d.Limits().AttachesPerIP)
 	}
 	return nil
@@ -56,7 +55,7 @@ func (d *Door) Approach(c Client) error {
 
 // Begin takes one new attachment from those that may begin in this second.
 func (d *Door) Begin() error {
-	if wait := d.rates.attaches.take(struct{}{}, 1, time.Now()); wait > 0 {
+	if wait := d.rates.attaches.take(struct{}{}, 1, now()); wait > 0 {
 		return d.refuse("attaches", protocol.Unavailable, wait, "more than %d clients attach in a second: wait", d.Limits().Attaches)
 	}
 	return nil
@@ -64,7 +63,7 @@ func (d *Door) Begin() error {
 
 // Command takes one command of c and of its session, which may be "" for none.
 func (d *Door) Command(c Client, session string) error {
-	now := time.Now()
+	now := now()
 	if err := d.ofSession(c, session, now); err != nil {
 		return err
 	}
@@ -72,12 +71,12 @@ func (d *Door) Command(c Client, session string) error {
 }
 
 // Resume takes one command of the session alone.
-func (d *Door) Resume(c Client, session string) error { return d.ofSession(c, session, time.Now()) }
+func (d *Door) Resume(c Client, session string) error { return d.ofSession(c, session, now()) }
 
 // Request takes n commands of c, without a session.
-func (d *Door) Request(c Client, n int) error { return d.ofAddress(c, n, time.Now()) }
+func (d *Door) Request(c Client, n int) error { return d.ofAddress(c, n, now()) }
 
-func (d *Door) ofSession(c Client, session string, now time.Time) error {
+func (d *Door) ofSession(c Client, session string, now moment) error {
 	if session == "" {
 		return nil
 	}
@@ -87,7 +86,7 @@ func (d *Door) ofSession(c Client, session string, now time.Time) error {
 	return nil
 }
 
-func (d *Door) ofAddress(c Client, n int, now time.Time) error {
+func (d *Door) ofAddress(c Client, n int, now moment) error {
 	if !c.IP.IsValid() {
 		return nil
 	}
@@ -102,7 +101,7 @@ const ticketBytes = 512
 
 // Ticket takes one ticket of c, which has to be kept with so many bytes of rights.
 func (d *Door) Ticket(c Client, bytes int) error {
-	if wait := d.rates.tickets.take(c.who(), 1+bytes/ticketBytes, time.Now()); wait > 0 {
+	if wait := d.rates.tickets.take(c.who(), 1+bytes/ticketBytes, now()); wait > 0 {
 		return d.refuse("tickets", protocol.RateLimited, wait, "you ask for more than %d tickets a second: wait", d.Limits().Tickets)
 	}
 	return nil
@@ -113,7 +112,7 @@ func (d *Door) Listen(c Client) error {
 	if !c.IP.IsValid() {
 		return nil
 	}
-	if wait := d.rates.guesses.wait(c.IP, 1, time.Now()); wait > 0 {
+	if wait := d.rates.guesses.wait(c.IP, 1, now()); wait > 0 {
 		return d.refuse("guesses_per_ip", protocol.RateLimited, wait, "your address shows more than %d bad tokens a second: wait", d.Limits().GuessesPerIP)
 	}
 	return nil
@@ -122,6 +121,6 @@ func (d *Door) Listen(c Client) error {
 // Guessed counts that c has shown something that is no good.
 func (d *Door) Guessed(c Client) {
 	if c.IP.IsValid() {
-		d.rates.guesses.take(c.IP, 1, time.Now())
+		d.rates.guesses.take(c.IP, 1, now())
 	}
 }

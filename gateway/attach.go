@@ -128,7 +128,7 @@ func forget(r *http.Request) {
 // helloOf is the hello in the request: a POST's body, or a GET's query and Last-Event-ID.
 func (g *Gateway) helloOf(w http.ResponseWriter, r *http.Request, from client) (*protocol.Hello, error) {
 	if r.Method == http.MethodPost {
-		body, err := g.readBody(w, r, from, g.limits().Frame)
+		body, err := g.readBody(w, r, from, g.frameLimit())
 		if err != nil {
 			return nil, err
 		}

@@ -27,32 +27,32 @@ func checkEncoding(r *http.Request) error {
 	return nil
 }
 
-// readBody is the whole body, at most limit bytes of it. From is who sends it,
+// readBody is the whole body, at most as long as the limit. From is who sends it,
 // with the grant if that is known before.
-func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, from client, limit int) ([]byte, error) {
+func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, from client, limit sizeLimit) ([]byte, error) {
 	if err := checkEncoding(r); err != nil {
 		return nil, err
 	}
-	if r.ContentLength > int64(limit) {
+	if r.ContentLength > int64(limit.bytes) {
 		return nil, g.tooLarge(limit)
 	}
 	coming := g.body(w, r)
-	coming.by = g.wholeBy(limit)
-	counted := g.door.Body(g.sends(from), io.LimitReader(coming, int64(limit)+1))
+	coming.by = g.wholeBy(limit.bytes)
+	counted := g.door.Body(g.sends(from), io.LimitReader(coming, int64(limit.bytes)+1))
 	defer counted.Leave()
 	body, err := io.ReadAll(counted)
 	if err != nil {
 		return nil, g.bodyError(err)
 	}
-	if len(body) > limit {
+	if len(body) > limit.bytes {
 		return nil, g.tooLarge(limit)
 	}
 	return body, nil
 }
 
-func (g *Gateway) tooLarge(limit int) error {
-	g.countRefused("frame")
-	return protocol.Errorf(protocol.TooLarge, "the body is over the limit of %d bytes", limit)
+func (g *Gateway) tooLarge(limit sizeLimit) error {
+	g.countRefused(limit.name)
+	return protocol.Errorf(protocol.TooLarge, "the body is over the limit of %d bytes", limit.bytes)
 }
 
 // bodyError is what a client is told of a body that did not come.

@@ -180,7 +180,7 @@ func (g *Gateway) handleCommands(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	at := g.arrive(r, who)
-	body, err := g.readBody(w, r, at.from, g.limits().Batch)
+	body, err := g.readBody(w, r, at.from, g.batchLimit())
 	if err != nil {
 		return err
 	}

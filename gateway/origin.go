@@ -56,7 +56,7 @@ func (g *Gateway) handlePublish(w http.ResponseWriter, r *http.Request) error {
 	case protocol.MediaSSE, protocol.MediaStream:
 		return g.ingest(w, r, from, channel, media, defaults)
 	case protocol.MediaJSON:
-		body, err := g.readBody(w, r, from, g.limits().Batch)
+		body, err := g.readBody(w, r, from, g.batchLimit())
 		if err != nil {
 			return err
 		}
@@ -96,7 +96,7 @@ func (d defaults) apply(p *protocol.Publication) {
 }
 
 func (g *Gateway) publishJSON(w http.ResponseWriter, r *http.Request, from client, channel string, body []byte, d defaults) error {
-	if limit := g.limits().Frame; len(body) > limit {
+	if limit := g.frameLimit(); len(body) > limit.bytes {
 		return g.tooLarge(limit)
 	}
 	p, err := protocol.ParsePublication(body)
@@ -112,7 +112,7 @@ func (g *Gateway) publishJSON(w http.ResponseWriter, r *http.Request, from clien
 }
 
 func (g *Gateway) publishRaw(w http.ResponseWriter, r *http.Request, from client, channel, media string, d defaults) error {
-	body, err := g.readBody(w, r, from, g.limits().Frame)
+	body, err := g.readBody(w, r, from, g.frameLimit())
 	if err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func (g *Gateway) handleFanout(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := g.readBody(w, r, from, g.limits().Batch)
+	body, err := g.readBody(w, r, from, g.batchLimit())
 	if err != nil {
 		return err
 	}

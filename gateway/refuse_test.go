@@ -116,14 +116,15 @@ func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
 func TestBodiesOverTheLimitAreRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, Options{Limits: Limits{Frame: 1000, Batch: 3000}}, broker.Options{})
-		refused := 0.0
+		refused := map[string]float64{}
 		for _, c := range []struct {
 			path, media string
 			limit       int
+			name        string
 		}{
-			{"/v1/attach", "application/json", 1000}, {"/v1/commands", "application/json", 3000}, {"/v1/publish", "application/json", 3000},
-			{"/v1/channels/a/messages", "application/json", 1000}, {"/v1/channels/a/messages", "text/plain", 1000},
-			{"/v1/channels/a/messages", "text/event-stream", 1000}, {"/v1/channels/a/messages", "application/x-ndjson", 1000},
+			{"/v1/attach", "application/json", 1000, "frame"}, {"/v1/commands", "application/json", 3000, "batch"}, {"/v1/publish", "application/json", 3000, "batch"},
+			{"/v1/channels/a/messages", "application/json", 1000, "frame"}, {"/v1/channels/a/messages", "text/plain", 1000, "frame"},
+			{"/v1/channels/a/messages", "text/event-stream", 1000, "frame"}, {"/v1/channels/a/messages", "application/x-ndjson", 1000, "frame"},
 		} {
 			for _, chunked := range []bool{false, true} {
 				r := request{method: "POST", path: c.path, headers: "Content-Type: " + c.media, body: strings.Repeat(" ", c.limit+1)}
@@ -131,9 +132,9 @@ func TestBodiesOverTheLimitAreRefused(t *testing.T) {
 					r.stream = io.MultiReader(strings.NewReader(r.body))
 				}
 				w.call(r).wantProblem(t, fmt.Sprintf("%s %s chunked %v", c.path, c.media, chunked), protocol.TooLarge)
-				refused++
-				if n := w.timesRefused("frame"); n != refused {
-					t.Errorf("%s %s: counted %v times, want %v", c.path, c.media, n, refused)
+				refused[c.name]++
+				if n := w.timesRefused(c.name); n != refused[c.name] {
+					t.Errorf("%s %s: counted %v times, want %v", c.path, c.media, n, refused[c.name])
 				}
 			}
 		}

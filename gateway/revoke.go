@@ -125,7 +125,7 @@ func (g *Gateway) handleRevoke(w http.ResponseWriter, r *http.Request) error {
 	if err := mayManage(from.grant, ">"); err != nil { // before its body is read
 		return err
 	}
-	body, err := g.readBody(w, r, from, g.limits().Frame)
+	body, err := g.readBody(w, r, from, g.frameLimit())
 	if err != nil {
 		return err
 	}

@@ -188,7 +188,7 @@ func mayPublish(grant *auth.Grant, channel string) error {
 		return err
 	}
 	if !grant.MayPublish(channel) {
-		return notGranted("publishing to", channel)
+		return notGranted(grant, "publishing to", channel)
 	}
 	return nil
 }
@@ -199,7 +199,7 @@ func maySubscribe(grant *auth.Grant, pattern string) error {
 		return err
 	}
 	if !grant.MaySubscribe(pattern) {
-		return notGranted("subscribing to", pattern)
+		return notGranted(grant, "subscribing to", pattern)
 	}
 	return nil
 }
@@ -215,6 +215,14 @@ func mayManage(grant *auth.Grant, pattern string) error {
 	return nil
 }
 
-func notGranted(what, name string) *protocol.Error {
-	return protocol.Errorf(protocol.Forbidden, "the token does not grant %s %s: ask whoever makes it", what, name)
+// notGranted says who can do something about it.
+func notGranted(grant *auth.Grant, what, name string) *protocol.Error {
+	advice := "the token does not grant %s %s: ask whoever makes it"
+	switch grant.Source {
+	case auth.FromAPIKey:
+		advice = "the API key does not grant %s %s: its entry in the file of auth.api_keys says what it may do"
+	case auth.FromNobody:
+		advice = "without a token nothing grants %s %s: show one, such as in the Authorization header"
+	}
+	return protocol.Errorf(protocol.Forbidden, advice, what, name)
 }

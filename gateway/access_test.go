@@ -271,3 +271,16 @@ func TestAChallengeSaysWhatIsMissing(t *testing.T) {
 		}
 	})
 }
+
+func TestARefusalSaysWhatWouldHelp(t *testing.T) {
+	for source, want := range map[auth.Source]string{
+		auth.FromToken:  "the token does not grant publishing to a: ask whoever makes it",
+		auth.FromAPIKey: "the API key does not grant publishing to a: its entry in the file of auth.api_keys says what it may do",
+		auth.FromNobody: "without a token nothing grants publishing to a: show one, such as in the Authorization header",
+	} {
+		err := mayPublish(&auth.Grant{Source: source}, "a")
+		if e := protocol.ErrorFrom(err); e.Code != protocol.Forbidden || e.Message != want {
+			t.Errorf("%s: got %v", source, err)
+		}
+	}
+}

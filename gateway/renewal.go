@@ -48,14 +48,14 @@ func endUngranted(reader *broker.Reader, grant *auth.Grant) (ended []protocol.Wi
 	for _, name := range reader.Names() {
 		if !grant.MaySubscribe(name) {
 			reader.Unsubscribe(name)
-			ended = append(ended, unsubscribed(name))
+			ended = append(ended, unsubscribed(grant, name))
 		}
 	}
 	return ended
 }
 
-func unsubscribed(name string) protocol.Wire {
-	return protocol.Unsubscribed(name, notGranted("subscribing to", name))
+func unsubscribed(grant *auth.Grant, name string) protocol.Wire {
+	return protocol.Unsubscribed(name, notGranted(grant, "subscribing to", name))
 }
 
 // subscribe carries out the command.
@@ -71,10 +71,10 @@ func (a *attachment) subscribe(ctx context.Context, pattern string, start protoc
 		a.g.countExceeded(err)
 		return nil, err
 	}
-	if !a.grant.Load().MaySubscribe(pattern) { // it was renewed meanwhile
+	if grant := a.grant.Load(); !grant.MaySubscribe(pattern) { // it was renewed meanwhile
 		a.reader.Unsubscribe(pattern)
-		a.tell(owed{wire: unsubscribed(pattern)}) // it may have told of the beginning
-		return nil, notGranted("subscribing to", pattern)
+		a.tell(owed{wire: unsubscribed(grant, pattern)}) // it may have told of the beginning
+		return nil, notGranted(grant, "subscribing to", pattern)
 	}
 	a.wake()
 	return protocol.After{After: at}, nil

@@ -3,6 +3,7 @@ package auth
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
 	"github.com/fairlead/fairlead/protocol"
 )
 
@@ -29,6 +32,7 @@ const (
 	fetchBackoff  = time.Second     // after a failure; doubled with each
 	fetchBackoffs = 5 * time.Minute // at most
 	keptFor       = 24 * time.Hour  // keys that cannot be asked for anew
+	maxShown      = 10_000          // tokens with unknown keys of which it is remembered when they came
 )
 
 // A jwks is a key set at a URL, and the keys that are configured besides. One
@@ -44,9 +48,11 @@ type jwks struct {
 	last  atomic.Pointer[fetched] // nil: none that still counts; changed by run alone
 	asked chan struct{}           // somebody wants a fetch
 	ended chan struct{}           // closed when run has ended
+	shown *lru.Cache[[sha256.Size]byte, time.Time]
 
 	mu     sync.Mutex    // guards the following
 	done   chan struct{} // closed when the fetch under way, or else the next, has ended
+	began  time.Time     // when the last one that succeeded did
 	failed error         // what became of the last one
 	tries  int           // that failed, one after another
 	next   time.Time     // no fetch before
@@ -67,7 +73,11 @@ func newJWKS(address string, fixed []Key, transport http.RoundTripper, log *slog
 	if !private(u) {
 		return nil, fmt.Errorf("auth: the JWKS address %s://%s is not https: whoever is on the way could put keys of their own there", u.Scheme, u.Host)
 	}
-	j := &jwks{url: address, fixed: fixed, log: log.With("host", u.Host), asked: make(chan struct{}, 1), ended: make(chan struct{}), done: make(chan struct{})}
+	shown, err := lru.New[[sha256.Size]byte, time.Time](maxShown)
+	if err != nil {
+		return nil, err // only for a size below 1
+	}
+	j := &jwks{url: address, fixed: fixed, log: log.With("host", u.Host), shown: shown, asked: make(chan struct{}, 1), ended: make(chan struct{}), done: make(chan struct{})}
 	j.client = &http.Client{Transport: transport, Timeout: fetchTimeout, CheckRedirect: func(r *http.Request, via []*http.Request) error {
 		if !private(r.URL) || len(via) > 3 {
 			return errors.New("it redirects to where keys may not come from")
@@ -124,11 +134,12 @@ func (j *jwks) run(ctx context.Context) {
 				continue // somebody asked during the fetch that has just ended
 			}
 		}
+		began := time.Now()
 		err := j.fetch(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		timer.Reset(j.settle(err))
+		timer.Reset(j.settle(began, err))
 	}
 }
 
@@ -138,8 +149,8 @@ func (j *jwks) earliest() time.Time {
 	return j.next
 }
 
-// settle notes what became of a fetch, tells who waits, and says when the next one is due.
-func (j *jwks) settle(err error) (wait time.Duration) {
+// settle notes what became of the fetch that began then, tells who waits, and says when the next one is due.
+func (j *jwks) settle(began time.Time, err error) (wait time.Duration) {
 	if last := j.last.Load(); err != nil && last != nil && time.Since(last.at) > keptFor {
 		j.last.Store(nil)
 		j.ring.Store(&keyring{j.fixed})
@@ -148,7 +159,7 @@ func (j *jwks) settle(err error) (wait time.Duration) {
 	defer j.mu.Unlock()
 	j.failed = err
 	if err == nil {
-		j.tries, j.next, wait = 0, time.Now().Add(fetchApart), fetchEvery
+		j.began, j.tries, j.next, wait = began, 0, time.Now().Add(fetchApart), fetchEvery
 	} else {
 		most := min(fetchBackoff<<min(j.tries, 16), fetchBackoffs)
 		wait = most/2 + rand.N(most/2) // spread: all nodes fail at once
@@ -161,37 +172,63 @@ func (j *jwks) settle(err error) (wait time.Duration) {
 	return wait
 }
 
-// refresh returns when the set is fresh, or cannot be fetched: then with an
-// error, because nobody knows whether the token is good. It waits for one fetch at most.
-func (j *jwks) refresh(ctx context.Context) error {
+// errBefore is why a token with an unknown key is put off, though the set could be fetched.
+var errBefore = errors.New("the set was fetched before the token came")
+
+// refresh returns nil when the set was fetched since the token with that hash
+// was first shown: a key that is not in it now is none. Until then nobody knows
+// whether the token is good, and it returns an error. It waits for one fetch at
+// most, 5 seconds, and does not wait until one may be made: that would hold as
+// many requests as somebody likes to send, while one who is put off, for 5
+// seconds at most, is no guess, costs nothing, and finds the key here when they
+// come again, because whoever asks first by then has it fetched.
+func (j *jwks) refresh(ctx context.Context, token [sha256.Size]byte) error {
+	first := j.firstShown(token)
 	j.mu.Lock()
-	done, failed, wait := j.done, j.failed, time.Until(j.next)
+	done, wait := j.done, time.Until(j.next)
 	j.mu.Unlock()
-	if wait > 0 {
-		return putOff(failed, wait)
-	}
-	select {
-	case j.asked <- struct{}{}:
-	default:
-	}
-	select {
-	case <-done:
-	case <-ctx.Done():
-		return putOff(context.Cause(ctx), fetchApart)
-	case <-j.ended:
-		return putOff(errors.New("the verifier is closed"), fetchApart)
+	if wait <= 0 {
+		select {
+		case j.asked <- struct{}{}:
+		default:
+		}
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return putOff(context.Cause(ctx), fetchApart)
+		case <-j.ended:
+			return putOff(errors.New("the verifier is closed"), fetchApart)
+		}
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return putOff(j.failed, time.Until(j.next))
-}
-
-// putOff is the error for a token whose key could not be asked for, or nil if cause is.
-func putOff(cause error, wait time.Duration) error {
-	if cause == nil {
+	switch wait = time.Until(j.next); {
+	case j.failed != nil:
+		return putOff(j.failed, wait)
+	case j.began.Before(first):
+		return putOff(errBefore, wait)
+	default:
 		return nil
 	}
-	e := protocol.Errorf(protocol.Unavailable, "the token's key is not known here yet, and the issuer's key set cannot be fetched: try again later").Because(cause)
+}
+
+// firstShown is when the token first came, as far as that is remembered: who
+// sends very many makes others be put off once more, and no more than that.
+func (j *jwks) firstShown(token [sha256.Size]byte) time.Time {
+	now := time.Now()
+	if before, again, _ := j.shown.PeekOrAdd(token, now); again {
+		return before
+	}
+	return now
+}
+
+// putOff is the error for a token whose key could not be asked for, because of the cause.
+func putOff(cause error, wait time.Duration) error {
+	says := "the token's key is not known here yet, and the issuer's key set cannot be fetched: try again later"
+	if errors.Is(cause, errBefore) {
+		says = "the token's key is not known here yet, and the issuer's key set was fetched just before: try again; if that does not help, check the token's kid and alg"
+	}
+	e := protocol.Errorf(protocol.Unavailable, "%s", says).Because(cause)
 	e.RetryAfter = max(wait, time.Second)
 	return e
 }

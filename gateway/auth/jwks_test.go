@@ -160,7 +160,7 @@ func TestUnknownKeyIDsCostOneFetchInFiveSeconds(t *testing.T) {
 		}
 		group.Wait()
 		for range 200 {
-			mustRefuse(t, v, sign(t, named(a, "x"), ours(), nil), protocol.Unauthorized, "no key")
+			mustRefuse(t, v, sign(t, named(a, "x"), ours(), nil), protocol.Unavailable, "try again")
 		}
 		if n := i.fetched(); n != 1 {
 			t.Errorf("got %d fetches, want 1", n)

@@ -42,10 +42,14 @@ func (r *keyring) check() error {
 }
 
 var (
-	errNoKey       = errors.New("no known key is meant") // another keyring may have it
+	errNoKey       = errors.New("no known key is meant")
+	errNoFit       = errors.New("none of the keys that could be meant signed it")
 	errManyKeys    = errors.New("too many keys could be meant")
 	errNoSignature = errors.New("the key that is meant did not sign it")
 )
+
+// isUnknown tells whether another keyring may have the key.
+func isUnknown(err error) bool { return errors.Is(err, errNoKey) || errors.Is(err, errNoFit) }
 
 // open is the payload of a token that one of the keys signed; else one of the
 // errors above.
@@ -64,8 +68,12 @@ func (r *keyring) open(token *jose.JSONWebSignature) ([]byte, error) {
 			return payload, nil
 		}
 	}
-	if !named {
+	switch {
+	case named:
+		return nil, errNoSignature
+	case tries > 0: // which algorithms there are keys for without the token's id is all that this tells
+		return nil, errNoFit
+	default:
 		return nil, errNoKey
 	}
-	return nil, errNoSignature
 }

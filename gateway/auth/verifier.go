@@ -126,7 +126,9 @@ func (v *Verifier) Close() {
 // Verify is what the credential, a token or an API key, grants now; empty stands
 // for none. It may wait for the JWKS, 5 seconds at most, if it needs a key that
 // is not known. Whether it was revoked is another question. Errors are protocol
-// Errors with the codes unauthorized, expired and unavailable.
+// Errors with the codes unauthorized, expired and unavailable: the last of a
+// token whose key may be in a JWKS that could not be fetched since the token
+// came, with the time after which to try again.
 func (v *Verifier) Verify(ctx context.Context, credential string) (*Grant, error) {
 	g, err := v.find(ctx, credential)
 	if err != nil {
@@ -189,7 +191,7 @@ func (v *Verifier) find(ctx context.Context, credential string) (*Grant, error) 
 	if g := v.seen.find(sum, v.ring()); g != nil {
 		return g, nil
 	}
-	g, ring, err := v.read(ctx, credential)
+	g, ring, err := v.read(ctx, credential, sum)
 	if err != nil {
 		return nil, err
 	}
@@ -205,8 +207,8 @@ func (v *Verifier) ring() *keyring {
 	return v.fixed
 }
 
-// read is the grant of a token, and the keys with which it was checked.
-func (v *Verifier) read(ctx context.Context, token string) (*Grant, *keyring, error) {
+// read is the grant of a token, of which sum is the hash, and the keys with which it was checked.
+func (v *Verifier) read(ctx context.Context, token string, sum [sha256.Size]byte) (*Grant, *keyring, error) {
 	signed, err := jose.ParseSignedCompact(token, allowed)
 	if err != nil || strings.ContainsAny(token, "\r\n") { // Go's base64 leaves these out
 		return nil, nil, refuse("the token is not a JWT that is signed with HS256, RS256, ES256 or EdDSA").Because(err)
@@ -216,23 +218,36 @@ func (v *Verifier) read(ctx context.Context, token string) (*Grant, *keyring, er
 	}
 	ring := v.ring()
 	payload, err := ring.open(signed)
-	if errors.Is(err, errNoKey) && v.jwks != nil {
-		if err := v.jwks.refresh(ctx); err != nil {
-			return nil, nil, err
-		}
+	algorithm := Algorithm(signed.Signatures[0].Protected.Algorithm)
+	if isUnknown(err) && v.jwks != nil && algorithm != HS256 { // a set has no secrets
+		later := v.jwks.refresh(ctx, sum)
 		ring = v.ring()
 		payload, err = ring.open(signed)
+		if isUnknown(err) && later != nil {
+			return nil, nil, later
+		}
 	}
-	switch {
-	case errors.Is(err, errNoKey):
-		return nil, nil, refuse("no key that is known here made the token: check its kid and alg against the server's keys").Because(err)
-	case errors.Is(err, errManyKeys):
-		return nil, nil, refuse("the token does not say which of several keys made it: put the key's id in its kid").Because(err)
-	case err != nil:
-		return nil, nil, refuse("the token's signature is wrong: it was changed, or made with another key than the one it names").Because(err)
+	if err != nil {
+		return nil, nil, refuseSignature(algorithm, err)
 	}
 	g, err := v.grant(payload)
 	return g, ring, err
+}
+
+// refuseSignature is the refusal of a token that a keyring did not open.
+func refuseSignature(algorithm Algorithm, err error) error {
+	switch {
+	case errors.Is(err, errNoKey):
+		return refuse("no key that is known here made the token: check its kid and alg against the server's keys").Because(err)
+	case errors.Is(err, errNoFit) && algorithm == HS256:
+		return refuse("the token's signature fits no HS256 key that is known here: sign it with the server's secret, which is the text as it is configured or in its file, not base64-decoded").Because(err)
+	case errors.Is(err, errNoFit):
+		return refuse("the token's signature fits no %s key that is known here: sign it with the private key of one that the server has", algorithm).Because(err)
+	case errors.Is(err, errManyKeys):
+		return refuse("the token does not say which of several keys made it: put the key's id in its kid").Because(err)
+	default:
+		return refuse("the token's signature is wrong: it was changed, or made with another key than the one it names").Because(err)
+	}
 }
 
 // checkHeader reports what a token's header may not say (RFC 8725).

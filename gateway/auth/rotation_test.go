@@ -1,6 +1,9 @@
 package auth
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
 	"strconv"
 	"strings"
@@ -135,4 +138,34 @@ func TestASignatureThatFitsNoKeySaysWhatToLookAt(t *testing.T) {
 	}
 	mustRefuse(t, v, forge(`{"alg":"RS256","kid":"k1"}`, "{}", make([]byte, 256)), protocol.Unauthorized, "check its kid and alg")
 	mustRefuse(t, v, forge(`{"alg":"RS256","kid":"r"}`, "{}", make([]byte, 256)), protocol.Unauthorized, "signature is wrong")
+}
+
+// What counts is whether the key is there now, however old the answer is.
+func TestAKeyThatComesByAFetchUnderWayIsGood(t *testing.T) {
+	a, b := named(pairs()[ES256], "a"), named(pairs()[RS256], "b")
+	withIssuer(t, Options{}, func(t *testing.T, i *issuer, v *Verifier) {
+		mustGrant(t, v, sign(t, a, ours(), nil))
+		i.serve(a, b)
+		i.set(func() { i.takes = 2 * time.Second })
+		time.Sleep(fetchEvery + time.Second)
+		mustGrant(t, v, sign(t, b, ours(), nil))
+	}, a)
+}
+
+func TestAKeyWithoutAnIDIsFollowedByAnotherOfItsAlgorithm(t *testing.T) {
+	material, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := newKey("", ES256, material)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := pairs()[ES256]
+	withIssuer(t, Options{}, func(t *testing.T, i *issuer, v *Verifier) {
+		mustGrant(t, v, sign(t, a, ours(), nil))
+		time.Sleep(time.Minute)
+		i.serve(b)
+		mustGrant(t, v, sign(t, b, ours(), nil))
+	}, a)
 }

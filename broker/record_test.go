@@ -169,3 +169,34 @@ func TestEachPublisherHasKeysOfItsOwn(t *testing.T) {
 		}
 	})
 }
+
+// FuzzEntry: whatever somebody writes to the stream, readers get one frame of the channel, or nothing.
+func FuzzEntry(f *testing.F) {
+	f.Add("ch.a.b", "t", "me", "text", "a.b/k", false, []byte(`{"x":1}`))
+	f.Add("ch.a.b", "a\r\nevent: x", "\x00", "json", "a.b/k letters", false, []byte("a\n\ndata: b"))
+	f.Add("ch.a..b", "", "", "base64", "/", true, []byte{0xff})
+	b := &Broker{options: Options{Prefix: "ch"}, tail: &tail{epoch: "e"}}
+	f.Fuzz(func(t *testing.T, subject, typ, from, encoding, key string, purge bool, data []byte) {
+		header := nats.Header{headerType: {typ}, headerFrom: {from}, headerEncoding: {encoding}, headerKey: {key}}
+		if purge {
+			header[headerPurge] = nil
+		}
+		e, ok := b.entry(record{seq: 1, subject: subject, header: header, data: data})
+		channel, below := strings.CutPrefix(subject, "ch.")
+		if is := below && protocol.CheckChannel(channel) == nil; ok != is {
+			t.Fatalf("%q is a message: %v", subject, ok)
+		}
+		if !ok {
+			return
+		}
+		var frame struct{ Op, Channel string }
+		if err := json.Unmarshal(e.Wire.JSON(), &frame); err != nil || frame.Channel != channel || (frame.Op == "gap") != purge {
+			t.Errorf("got %s, %v", e.Wire.JSON(), err)
+		}
+		events := 0
+		parser := protocol.EventParser{Limit: e.Wire.Len()}
+		if err := parser.Feed(e.Wire.Event(), func(protocol.Event) error { events++; return nil }); err != nil || events != 1 {
+			t.Errorf("got %q, which is %d events, %v", e.Wire.Event(), events, err)
+		}
+	})
+}

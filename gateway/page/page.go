@@ -2,24 +2,17 @@
 package page
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/base64"
+	"cmp"
 	"fmt"
 	"io/fs"
+	"mime"
 	"net/http"
 	"path"
 	"strings"
-	"time"
 )
 
 // Scripts, styles and connections of the page's own origin only: what others send can never run.
 const policy = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
-
-type file struct {
-	name, etag string
-	body       []byte
-}
 
 // Handler serves index.html at root, which is "/" or has no slash at its end,
 // and the other files below it, each by its own name whatever its folder. A
@@ -52,10 +45,7 @@ func Handler(root string, files fs.FS, missing string) http.Handler {
 			h.Set("Referrer-Policy", "no-referrer")
 			h.Set("Cross-Origin-Opener-Policy", "same-origin")   // no page that opens it can reach in
 			h.Set("Cross-Origin-Resource-Policy", "same-origin") // no page elsewhere can embed its parts
-			// The page and its scripts belong together: a browser asks each time, and the ETag makes that cheap.
-			h.Set("Cache-Control", "no-cache")
-			h.Set("ETag", f.etag)
-			http.ServeContent(w, r, f.name, time.Time{}, bytes.NewReader(f.body))
+			f.ServeHTTP(w, r)
 		}
 	})
 }
@@ -70,8 +60,8 @@ func problem(w http.ResponseWriter, status int, code, detail string) {
 }
 
 // load returns the files by their URL paths.
-func load(root string, files fs.FS) map[string]file {
-	served := make(map[string]file)
+func load(root string, files fs.FS) map[string]*File {
+	served := make(map[string]*File)
 	err := fs.WalkDir(files, ".", func(from string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -81,8 +71,7 @@ func load(root string, files fs.FS) map[string]file {
 			return fmt.Errorf("%s: there is another %s", from, entry.Name())
 		}
 		body, err := fs.ReadFile(files, from)
-		sum := sha256.Sum256(body)
-		served[at] = file{name: entry.Name(), body: body, etag: `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}
+		served[at] = NewFile(cmp.Or(mime.TypeByExtension(path.Ext(at)), "application/octet-stream"), body)
 		return err
 	})
 	if err != nil {

@@ -71,6 +71,13 @@ func TestAnUnchangedFileIsNotSentAgain(t *testing.T) {
 			t.Errorf("%s again: got %d, want 304 for %s", path, got, etag)
 		}
 	}
+	res := request(t, "/", http.MethodGet, "/page.js")
+	etag := res.Header.Get("ETag")
+	for header, want := range map[string]int{`"x", W/` + etag: 304, `"x",` + etag: 304, "*": 304, `"x"`: 200, etag[1:]: 200, "": 200} {
+		if got := request(t, "/", http.MethodGet, "/page.js", "If-None-Match", header); got.StatusCode != want || got.Header.Get("ETag") != etag || got.Header.Get("Cache-Control") != "no-cache" {
+			t.Errorf("If-None-Match: %s: got %d with %v, want %d", header, got.StatusCode, got.Header, want)
+		}
+	}
 	if one, other := request(t, "/", http.MethodGet, "/page.js"), request(t, "/", http.MethodGet, "/style.css"); one.Header.Get("ETag") == other.Header.Get("ETag") {
 		t.Errorf("two files have the ETag %s", one.Header.Get("ETag"))
 	}
@@ -78,8 +85,8 @@ func TestAnUnchangedFileIsNotSentAgain(t *testing.T) {
 
 func TestHeadIsAnsweredWithoutTheFile(t *testing.T) {
 	res := request(t, "/", http.MethodHead, "/page.js")
-	if body, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusOK || len(body) != 0 || res.Header.Get("ETag") == "" {
-		t.Errorf("got %d %q %v, want 200 with an ETag and no body", res.StatusCode, body, err)
+	if body, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusOK || len(body) != 0 || res.Header.Get("ETag") == "" || res.Header.Get("Content-Length") != "10" {
+		t.Errorf("got %d %q %v, want 200 with an ETag, a length and no body", res.StatusCode, body, err)
 	}
 }
 

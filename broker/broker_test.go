@@ -15,6 +15,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server/ats"
 
+	"github.com/fairlead/fairlead/broker/brokertest"
 	"github.com/fairlead/fairlead/protocol"
 )
 
@@ -84,7 +85,7 @@ func leavesNothing(t testing.TB, b *Broker) {
 
 func closeBroker(t testing.TB, b *Broker) {
 	t.Helper()
-	settle()
+	brokertest.Settle()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := b.Close(ctx); err != nil {
@@ -100,24 +101,7 @@ func deadline(t testing.TB) context.Context {
 }
 
 // bubble runs f with fake time.
-func bubble(t *testing.T, f func(t *testing.T)) {
-	bubbled = true
-	defer func() { bubbled = false }()
-	synctest.Test(t, func(t *testing.T) {
-		t.Cleanup(func() { time.Sleep(time.Second) }) // after a write nats-server looks every 1 ms whether it is closed
-		f(t)
-	})
-}
-
-var bubbled bool // whether the test is in a bubble; none here is parallel to another
-
-// settle waits until what nats-server was asked is done, before it is closed:
-// it sleeps then with a lock held, and who waits for that stops a bubble's clock.
-func settle() {
-	if bubbled {
-		synctest.Wait()
-	}
-}
+var bubble = brokertest.Bubble
 
 func publish(t testing.TB, b *Broker, channel string, payload any) uint64 {
 	t.Helper()

@@ -19,6 +19,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server/ats"
 
 	"github.com/fairlead/fairlead/broker"
+	"github.com/fairlead/fairlead/broker/brokertest"
 	"github.com/fairlead/fairlead/protocol"
 )
 
@@ -34,24 +35,7 @@ func TestMain(m *testing.M) {
 }
 
 // bubble runs f with fake time.
-func bubble(t *testing.T, f func(t *testing.T)) {
-	bubbled = true
-	defer func() { bubbled = false }()
-	synctest.Test(t, func(t *testing.T) {
-		t.Cleanup(func() { time.Sleep(time.Second) }) // after a write nats-server looks every 1 ms whether it is closed
-		f(t)
-	})
-}
-
-var bubbled bool // whether the test is in a bubble; none here is parallel to another
-
-// settle waits until what nats-server was asked is done, before it is closed:
-// it sleeps then with a lock held, and who waits for that stops a bubble's clock.
-func settle() {
-	if bubbled {
-		synctest.Wait()
-	}
-}
+var bubble = brokertest.Bubble
 
 // world is a gateway on a log of its own, and clients of it.
 type world struct {
@@ -101,7 +85,7 @@ func openBroker(t testing.TB, o broker.Options) *broker.Broker {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		settle()
+		brokertest.Settle()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := b.Close(ctx); err != nil {

@@ -27,6 +27,7 @@ type Door struct {
 	places    places
 	rates     rates
 	publishes publishes
+	requests  *requests
 	reads     *tally[netip.Addr]
 	bodies    bodies
 	pending   pending
@@ -77,6 +78,7 @@ func New(l Limits, refused func(limit string), relieve func()) *Door {
 		places:    newPlaces(),
 		rates:     newRates(),
 		publishes: newPublishes(),
+		requests:  newRequests(),
 		reads:     newTally[netip.Addr](),
 		bodies:    newBodies(),
 		pending:   pending{relieve: relieve, shares: make(map[who]*Share)},
@@ -96,6 +98,7 @@ func (d *Door) SetLimits(l Limits) {
 	d.places.setLimits(&l)
 	d.rates.setLimits(&l)
 	d.publishes.setLimits(&l)
+	d.requests.most.Store(int64(l.RequestsPerIP))
 	d.reads.setMost(l.ReadsPerIP)
 	d.bodies.setLimits(&l)
 	d.pending.setLimits(&l)

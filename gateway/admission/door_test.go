@@ -57,7 +57,7 @@ func (w *watched) wantNothingTaken(t *testing.T) {
 	if got := w.Taken(); got != (Taken{}) {
 		t.Errorf("still taken is %+v", got)
 	}
-	strangers, ofAddresses := w.places.strangers.all.Load(), w.places.byIP.sum()+w.places.strangers.byIP.sum()+w.places.strangers.byNetwork.sum()+w.reads.sum()+w.bodies.byIP.sum()+w.bodies.strangers.sum()+w.bodies.uploads.sum()
+	strangers, ofAddresses := w.places.strangers.all.Load(), w.places.byIP.sum()+w.places.strangers.byIP.sum()+w.places.strangers.byNetwork.sum()+w.requests.sum()+w.reads.sum()+w.bodies.byIP.sum()+w.bodies.strangers.sum()+w.bodies.uploads.sum()
 	if strangers != 0 || ofAddresses != 0 {
 		t.Errorf("still taken are %d of strangers, %d of addresses", strangers, ofAddresses)
 	}

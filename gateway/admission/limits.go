@@ -22,6 +22,7 @@ type Limits struct {
 	BodyStall  time.Duration // that a request's body may stand still: 30 s
 	WriteStall time.Duration // that a client may take nothing of what it is sent: 2 min
 
+	RequestsPerIP          int // at a time of one address, whatever for, with attachments other than WebSockets, until the answers are taken: 12,000
 	Attachments            int // at a time, with those that are still beginning and polls that wait: 100,000
 	AttachmentsPerIP       int // of one address: 10,000
 	AttachmentsPerSub      int // of one subject: 1,000
@@ -55,6 +56,7 @@ func (l Limits) WithDefaults() Limits {
 	l.Wait = cmp.Or(l.Wait, 55*time.Second)
 	l.BodyStall = cmp.Or(l.BodyStall, 30*time.Second)
 	l.WriteStall = cmp.Or(l.WriteStall, 2*time.Minute)
+	l.RequestsPerIP = cmp.Or(l.RequestsPerIP, 12_000)
 	l.Attachments = cmp.Or(l.Attachments, 100_000)
 	l.AttachmentsPerIP = cmp.Or(l.AttachmentsPerIP, 10_000)
 	l.AttachmentsPerSub = cmp.Or(l.AttachmentsPerSub, 1000)

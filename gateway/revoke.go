@@ -152,6 +152,9 @@ func (g *Gateway) handleRevoke(w http.ResponseWriter, r *http.Request) error {
 	}
 	if longest := verifier.Longest(); longest > 0 {
 		revocation.Until = revocation.At.Add(longest)
+		if asked.TokenID != "" && asked.Before < time.Now().UnixMilli() { // whenever it was issued
+			revocation.Until = time.Now().Add(longest)
+		}
 	}
 	if !revocation.Until.IsZero() && !revocation.Until.After(time.Now()) || asked.Before != 0 && asked.Before < firstBefore {
 		return protocol.Errorf(protocol.BadRequest, "nothing that was issued before %s is accepted any more: before is in milliseconds since 1970, and may be left out for now", revocation.At.UTC().Format(time.RFC3339))

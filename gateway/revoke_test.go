@@ -179,6 +179,36 @@ func TestARevocationSaysOneThingAndIsNotOfTheFuture(t *testing.T) {
 	})
 }
 
+// PROTOCOL.md 4.7: for as long as such a token could be accepted, and no longer.
+func TestARevocationEnds(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newGuardedBy(t, Options{}, func(a *auth.Options) { a.Anonymous, a.MaxLifetime = &chat, 2*time.Minute })
+		inSession := func(token string) request {
+			r := request{method: "POST", path: "/v1/commands", body: `{"session":"s","commands":[{"op":"publish","cid":1,"channel":"chat.1","data":1}]}`}
+			if token != "" {
+				r = w.as(token, r)
+			}
+			return r
+		}
+		w.revoke(`"session":"s"`)
+		long := w.tokenFor("ann", chat, 2*time.Minute)
+		w.revoke(fmt.Sprintf(`"jti":"%s","before":%d`, w.jti(long), time.Now().Add(-time.Minute).UnixMilli())) // whenever it was issued
+		for _, wait := range []time.Duration{0, 90 * time.Second, 30*time.Second - time.Second} {
+			time.Sleep(wait)
+			for who, token := range map[string]string{"anonymous": "", "an API key": w.admin, "the token": long} {
+				w.call(inSession(token)).wantProblem(t, who, protocol.Unauthorized)
+			}
+			w.call(w.as(long, poster("chat.1", "text/plain", "x"))).wantProblem(t, "the token in no session", protocol.Unauthorized)
+		}
+		time.Sleep(time.Second)
+		for who, token := range map[string]string{"anonymous": "", "an API key": w.admin} {
+			if a := w.call(inSession(token)); a.status != 200 || !a.Replies[0].OK {
+				t.Errorf("%s: got %d %s", who, a.status, a.body)
+			}
+		}
+	})
+}
+
 // Nothing is kept of what no token can be any more.
 func TestARevocationIsKeptAsLongAsItMatters(t *testing.T) {
 	bubble(t, func(t *testing.T) {

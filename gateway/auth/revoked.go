@@ -49,6 +49,9 @@ const (
 
 type revocationTime struct{ at, until time.Time }
 
+// isOver tells whether all that was taken back has expired.
+func (t revocationTime) isOver(now time.Time) bool { return !t.until.IsZero() && !now.Before(t.until) }
+
 // key is what r takes back; ok is false unless that is exactly one thing.
 func (r Revocation) key() (key revocationKey, ok bool) {
 	all := []revocationKey{{bySubject, r.Subject}, {byTokenID, r.TokenID}, {bySession, r.Session}, {kind: byTime}}
@@ -83,8 +86,11 @@ func (r Revocation) Check() error {
 	return nil
 }
 
-// Takes tells whether r takes back g, used by the session (which may be empty).
+// Takes tells whether r takes back g, used by the session (which may be empty), now.
 func (r Revocation) Takes(g *Grant, session string) bool {
+	if (revocationTime{r.At, r.Until}).isOver(time.Now()) {
+		return false
+	}
 	switch key, _ := r.key(); key.kind {
 	case bySubject:
 		return key.name != "" && key.name == g.Subject && !g.Issued.After(r.At)
@@ -137,9 +143,7 @@ func (t revocationTime) with(other revocationTime, is bool) revocationTime {
 
 // forget drops what can no longer matter. s.mu is held.
 func (s *Revoked) forget(now time.Time) {
-	maps.DeleteFunc(s.kept, func(_ revocationKey, t revocationTime) bool {
-		return !t.until.IsZero() && !now.Before(t.until)
-	})
+	maps.DeleteFunc(s.kept, func(_ revocationKey, t revocationTime) bool { return t.isOver(now) })
 }
 
 // Len is how many revocations are kept.
@@ -150,9 +154,10 @@ func (s *Revoked) Len() int {
 }
 
 // Check reports that g, used by the session (which may be empty), was taken
-// back, or nil. A grant without a time of issue was issued before anything. An
-// iat has whole seconds, so a token made in the second of the revocation, but
-// after it, is taken back with the others: get another a second later.
+// back, or nil. A grant without a time of issue was issued before anything, and
+// counts again when the revocation is over, as another token would. An iat has
+// whole seconds, so a token made in the second of the revocation, but after it,
+// is taken back with the others: get another a second later.
 func (s *Revoked) Check(g *Grant, session string) error {
 	if s == nil || !s.some.Load() {
 		return nil
@@ -173,5 +178,5 @@ func (s *Revoked) takes(kind revocationKind, name string, issued time.Time) bool
 		return false
 	}
 	t, found := s.kept[revocationKey{kind, name}]
-	return found && !issued.After(t.at)
+	return found && !issued.After(t.at) && !t.isOver(time.Now())
 }

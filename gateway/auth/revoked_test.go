@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/fairlead/fairlead/protocol"
@@ -49,6 +50,32 @@ func TestARevocationTakesBackWhatWasIssuedBefore(t *testing.T) {
 	if err := (*Revoked)(nil).Check(old, "s1"); err != nil {
 		t.Error(err)
 	}
+}
+
+// PROTOCOL.md 4.7: who has no time of issue is not kept out for ever, of a session that others may have by then.
+func TestARevocationThatIsOverTakesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		g := &Grant{Source: FromToken, Subject: "ann", TokenID: "t"}
+		for _, r := range []Revocation{{Subject: "ann"}, {TokenID: "t"}, {Session: "s"}, {All: true}} {
+			forever := r
+			forever.At, r.At, r.Until = now, now, time.Now().Add(time.Hour)
+			for _, c := range []struct {
+				r     Revocation
+				after time.Duration
+				want  bool
+			}{{r, time.Hour - 1, true}, {r, 1, false}, {forever, 1000 * time.Hour, true}} {
+				var s Revoked
+				if err := s.Add(c.r); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(c.after)
+				if err := s.Check(g, "s"); (err != nil) != c.want || c.r.Takes(g, "s") != c.want {
+					t.Errorf("%+v: got %v, and that it takes it is %v: want %v", c.r, err, c.r.Takes(g, "s"), c.want)
+				}
+			}
+		}
+	})
 }
 
 // The order in which a watcher hears of them does not matter.

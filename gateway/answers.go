@@ -16,7 +16,8 @@ type answers struct {
 
 func newAnswers() *answers { return &answers{now: make(map[*responseSink]*admission.Answer)} }
 
-// begin notes what is about to be written. The caller calls end.
+// begin notes what is about to be written, and what is held for it; nil for what
+// only a drain cuts off. The caller calls end.
 func (a *answers) begin(to *responseSink, held *admission.Answer) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -30,13 +31,13 @@ func (a *answers) end(to *responseSink) {
 	delete(a.now, to)
 }
 
-// cutStuck cuts off those of clients that are over their share, and have taken
-// nothing since before, and returns how many there were.
-func (a *answers) cutStuck(before time.Time) (cut int) {
+// cutStuck cuts off those of clients that have taken nothing since before, all
+// of them or the ones that are over their share, and returns how many there were.
+func (a *answers) cutStuck(before time.Time, all bool) (cut int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for to, held := range a.now {
-		if held.Over() && to.cutIfStuck(before) {
+		if (all || held != nil && held.Over()) && to.cutIfStuck(before) {
 			cut++
 		}
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -57,11 +58,16 @@ func (g *Gateway) tooLarge(limit sizeLimit) error {
 
 // bodyError is what a client is told of a body that did not come.
 func (g *Gateway) bodyError(err error) error {
-	g.countStall("body_stall", err)
+	if g.window.Err() == nil {
+		g.countStall("body_stall", err)
+	}
 	if e, ok := errors.AsType[*protocol.Error](err); ok {
 		return e
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if g.window.Err() != nil {
+			return errDraining().Because(err)
+		}
 		return protocol.Errorf(protocol.Timeout, "the body came too slowly, or stood still for too long").Because(err)
 	}
 	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -97,6 +103,37 @@ func (s *stallReader) Read(p []byte) (int, error) {
 	if errors.Is(err, io.EOF) || err == nil && s.idle {
 		// The next request comes on the same connection. After another error net/http reads what is left of the body, and must not wait for it.
 		_ = s.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// coming is a request's body that is cut off when a drain's window is over,
+// whoever waits for it: net/http reads what a handler leaves of it.
+type coming struct {
+	io.ReadCloser
+	window  context.Context
+	control *http.ResponseController
+	whole   func() bool // is called when it is there
+}
+
+// within has the body of r cut off when a drain's window is over. The caller
+// calls done when r has been answered.
+func (g *Gateway) within(r *http.Request, control *http.ResponseController) (done func() bool) {
+	c := &coming{ReadCloser: r.Body, window: g.window, control: control}
+	c.whole = context.AfterFunc(g.window, c.cut) // not after the body's end: a deadline of HTTP/1 would then end the request
+	r.Body = c
+	return c.whole
+}
+
+func (c *coming) cut() { _ = c.control.SetReadDeadline(time.Now()) }
+
+func (c *coming) Read(p []byte) (int, error) {
+	if c.window.Err() != nil {
+		c.cut() // after the reader's own deadline was set; what is here already can still be read
+	}
+	n, err := c.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		c.whole()
 	}
 	return n, err
 }

@@ -180,11 +180,11 @@ func TestADrainEndsWithItsContext(t *testing.T) {
 		stuck := w.attach(protocol.WebSocket, `{"channels":{"a":{}}}`)
 		w.publish("a", strings.Repeat("x", 1000)) // which nobody reads
 		cause := errors.New("no more time")
-		ctx, cancel := context.WithTimeoutCause(t.Context(), 7*time.Second, cause)
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Second, cause)
 		defer cancel()
 		began := time.Now()
-		if err := w.g.Drain(ctx); !errors.Is(err, cause) || time.Since(began) != 7*time.Second {
-			t.Errorf("got %v after %v, want %v after 7s", err, time.Since(began), cause)
+		if err := w.g.Drain(ctx); !errors.Is(err, cause) || time.Since(began) != 3*time.Second {
+			t.Errorf("got %v after %v, want %v after 3s", err, time.Since(began), cause)
 		}
 		stuck.hangUp()
 	})

@@ -21,7 +21,6 @@ import (
 	"github.com/fairlead/fairlead/broker"
 	"github.com/fairlead/fairlead/gateway/admission"
 	"github.com/fairlead/fairlead/gateway/auth"
-	"github.com/fairlead/fairlead/protocol"
 )
 
 // Options configure a Gateway. The zero value of a field is its default.
@@ -79,9 +78,11 @@ type Gateway struct {
 
 	serial atomic.Uint64 // numbers attachments
 
-	drain    chan struct{} // closed when a drain begins
-	draining atomic.Bool
-	wg       sync.WaitGroup // of attachments, polls, and the goroutines of WebSockets
+	drain     chan struct{} // closed when a drain begins
+	draining  atomic.Bool
+	window    context.Context // of the drain: done when it is over
+	endWindow context.CancelFunc
+	wg        sync.WaitGroup // of attachments, polls, and the goroutines of WebSockets
 
 	mu          sync.Mutex // guards the following
 	attachments map[string]*attachment
@@ -98,6 +99,7 @@ func New(b *broker.Broker, o Options) (*Gateway, error) {
 		access:      newAccess(),
 		answers:     newAnswers(),
 	}
+	g.window, g.endWindow = context.WithCancel(context.Background())
 	g.log = g.options.Logger
 	g.metrics = newMetrics(g)
 	g.door = admission.New(o.Limits, g.countRefused, g.cutStuck)
@@ -161,16 +163,22 @@ func (g *Gateway) unregister(a *attachment) {
 // be written, or of all if that is too much, and have taken too little of it for
 // admission.PressedStall.
 func (g *Gateway) cutStuck() {
-	before := time.Now().Add(-admission.PressedStall)
-	cut := g.answers.cutStuck(before)
-	for _, a := range g.all() {
-		if a.share.Over() && a.cutIfStuck(before) {
-			cut++
-		}
-	}
-	for range cut {
+	for range g.cut(false) {
 		g.countRefused("pending")
 	}
+}
+
+// cut cuts off those clients that have taken too little for admission.PressedStall,
+// all of them or the ones that are over their share, and returns how many there were.
+func (g *Gateway) cut(all bool) int {
+	before := time.Now().Add(-admission.PressedStall)
+	n := g.answers.cutStuck(before, all)
+	for _, a := range g.all() {
+		if (all || a.share.Over()) && a.cutIfStuck(before) {
+			n++
+		}
+	}
+	return n
 }
 
 // all are the attachments of now.
@@ -191,64 +199,4 @@ func (g *Gateway) attachment(id string) *attachment {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.attachments[id]
-}
-
-func errDraining() *protocol.Error {
-	e := protocol.Errorf(protocol.Unavailable, "this server is shutting down: attach again, another one will answer")
-	e.RetryAfter = time.Second
-	return e
-}
-
-// Drain ends service in good order: readiness turns false, nobody new is
-// attached, and every attachment is sent what it is still owed, its position
-// and a goaway, spread over the drain window. It returns when all have ended,
-// or when ctx does. The HTTP server should be shut down afterwards.
-func (g *Gateway) Drain(ctx context.Context) error {
-	g.mu.Lock()
-	first := !g.draining.Swap(true)
-	if first {
-		close(g.drain)
-	}
-	leaving := slices.Collect(maps.Values(g.attachments))
-	g.mu.Unlock()
-
-	if n := len(leaving); n > 0 && first {
-		g.log.Info("draining", "attachments", n, "window", g.options.DrainWindow)
-		g.sayGoodbye(ctx, leaving)
-	}
-	done := make(chan struct{})
-	go func() { // ends with g.wg, whatever becomes of ctx
-		defer close(done)
-		g.wg.Wait()
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// sayGoodbye sends the goaways, a few at a time, at an even rate over the window.
-func (g *Gateway) sayGoodbye(ctx context.Context, leaving []*attachment) {
-	const steps = 50
-	ticker := time.NewTicker(max(g.options.DrainWindow/steps, time.Millisecond))
-	defer ticker.Stop()
-	for i := range steps {
-		from, to := len(leaving)*i/steps, len(leaving)*(i+1)/steps
-		if from == to {
-			continue // as few clients need not wait for the window's end
-		}
-		for _, a := range leaving[from:to] {
-			a.goAway("drain")
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			for _, a := range leaving[to:] { // no time left: all at once
-				a.goAway("drain")
-			}
-			return
-		}
-	}
 }

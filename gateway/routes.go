@@ -29,7 +29,7 @@ func (g *Gateway) routes() http.Handler {
 		r.Post("/tickets", g.handle(g.handleTickets))
 		r.Post("/revoke", g.handle(g.handleRevoke))
 		r.Get("/ping", g.handle(g.handlePing))
-		r.Get("/client.js", g.serveClient())
+		r.Get("/client.js", g.watched(g.serveClient()))
 		r.Route("/channels/{channel}/messages", func(r chi.Router) {
 			r.Post("/", g.handle(g.handlePublish))
 			r.Get("/", g.handle(g.handleHistory))
@@ -39,8 +39,8 @@ func (g *Gateway) routes() http.Handler {
 	r.Get("/healthz", g.handle(g.handleHealth))
 	r.Get("/readyz", g.handle(g.handleReady))
 	r.Get("/metrics", g.handle(g.handleMetrics(promhttp.HandlerFor(g.metrics.registry, promhttp.HandlerOpts{}))))
-	r.Mount("/doctor", webpage.Handler("/doctor", doctor.Page, "there is nothing here: the page is at /doctor"))
-	r.Mount("/", demo.Handler())
+	r.Mount("/doctor", g.watched(webpage.Handler("/doctor", doctor.Page, "there is nothing here: the page is at /doctor")))
+	r.Mount("/", g.watched(demo.Handler()))
 	r.NotFound(g.handle(func(http.ResponseWriter, *http.Request) error {
 		return protocol.Errorf(protocol.NotFound, "there is nothing here: PROTOCOL.md lists what there is")
 	}))
@@ -78,9 +78,23 @@ func (g *Gateway) giveTime(next http.Handler) http.Handler {
 		_ = control.SetWriteDeadline(now.Add(g.limits().WriteStall)) // not supported in some tests
 		if r.ContentLength != 0 {
 			_ = control.SetReadDeadline(now.Add(g.limits().BodyStall)) // net/http reads what a handler leaves before it answers
+			defer g.within(r, control)()
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// watched has a drain cut off an answer that another package writes, as it does
+// those of this one.
+func (g *Gateway) watched(next http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		to := newResponseSink(w, g.door.Stall)
+		_ = to.setDeadline() // as a whole
+		g.answers.begin(to, nil)
+		defer g.answers.end(to)
+		next.ServeHTTP(w, r)
+		g.countStall("write_stall", to.control.Flush()) // fails only if nobody is there to read it
+	}
 }
 
 // limitHeaders refuses headers that are too large. A server that reads much
@@ -121,7 +135,7 @@ func (g *Gateway) handleMetrics(metrics http.Handler) handlerFunc {
 		if grant.Source != auth.FromAPIKey && grant.Source != auth.FromNoKeys {
 			return protocol.Errorf(protocol.Forbidden, "metrics need an API key")
 		}
-		metrics.ServeHTTP(w, r)
+		g.watched(metrics).ServeHTTP(w, r)
 		return nil
 	}
 }

@@ -98,14 +98,11 @@ func (s *responseSink) write(p []byte) error {
 	if err := s.writeParts(p); err != nil {
 		return err
 	}
-	if err := s.control.Flush(); err != nil {
-		return err
-	}
 	_ = s.control.SetWriteDeadline(time.Time{}) // at which HTTP/2 ends a stream that has nothing to write as well
 	return nil
 }
 
-// writeParts is write, but the last of it may wait for the response's end.
+// writeParts is write, but what is written next has what is left of its time.
 func (s *responseSink) writeParts(p []byte) error {
 	for len(p) > 0 {
 		n := min(len(p), chunkBytes)
@@ -117,5 +114,5 @@ func (s *responseSink) writeParts(p []byte) error {
 		}
 		p = p[n:]
 	}
-	return nil
+	return s.control.Flush() // or it would be written when nobody watches any more
 }

@@ -165,8 +165,17 @@ func (c *webSocket) serve(hello *protocol.Hello) {
 // readHello reads the first frame.
 func (c *webSocket) readHello() (*protocol.Hello, error) {
 	c.readBy(helloTimeout)
+	here := context.AfterFunc(c.g.window, func() { // as it would have nobody to attach to
+		c.readBy(0)
+		_ = c.conn.SetWriteDeadline(time.Now().Add(closeTimeout)) // of a pong that is not taken
+	})
 	m, err := c.readMessage(nil)
+	here()
 	c.by.Store(nil)
+	if errors.Is(err, os.ErrDeadlineExceeded) && c.g.window.Err() != nil {
+		c.stall = func() time.Duration { return closeTimeout }
+		return nil, errDraining()
+	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, protocol.Errorf(protocol.Timeout, "no hello came within %v", helloTimeout)
 	}

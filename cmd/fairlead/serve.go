@@ -35,7 +35,9 @@ func (cmd *serveCmd) Run(ctx context.Context, std stdio, sources *sources) error
 	return serve(ctx, &cmd.config, std, sources, report)
 }
 
-// closeGrace is what the process takes at most, beyond the drain window, to end in order.
+// closeGrace is what the process takes at most, beyond the drain window, to end
+// in order. Clients can make it take half of that, as the gateway's Drain says,
+// and who takes something all the time the whole of it.
 const closeGrace = 10 * time.Second
 
 // serve runs a gateway until ctx is done, and then drains it. The report is the
@@ -109,9 +111,13 @@ func serveHTTP(ctx context.Context, c *config, n *node, e *entrance.Entrance, ou
 	log.Info("draining", "window", c.Drain)
 	down, cancel := c.ending(ctx)
 	defer cancel()
-	err := n.drain(down)
+	late := n.drain(down) // only ever because the time is over
 	// Streams are over by now; what is left are requests about to be answered.
-	return errors.Join(err, e.Shutdown(down), <-served)
+	left, err := e.Shutdown(down)
+	if late != nil || left > 0 {
+		log.Warn("the last connections were cut off, because their clients took too little of what they were sent: they come back by themselves", "connections", left, "after", c.Drain+closeGrace)
+	}
+	return errors.Join(err, <-served)
 }
 
 // logger logs to w at the level that is returned with it, and which may change.

@@ -150,15 +150,24 @@ func (e *Entrance) ReloadCertificate() error {
 }
 
 // Shutdown takes nothing in any more, and waits until what is asked has been
-// answered; when ctx is done first, it ends that. WebSockets are the handler's to end.
-func (e *Entrance) Shutdown(ctx context.Context) error {
-	return e.end(func(server *http.Server) error {
+// answered. When ctx is done first, it ends that, and returns how many
+// connections were left. WebSockets are among them, but the handler's to end.
+func (e *Entrance) Shutdown(ctx context.Context) (left int, err error) {
+	err = e.end(func(server *http.Server) error {
 		err := server.Shutdown(ctx)
-		if err != nil {
-			err = errors.Join(err, server.Close())
+		if ctx.Err() != nil {
+			return nil // of it there is more below
 		}
 		return err
 	})
+	if ctx.Err() == nil {
+		return 0, err
+	}
+	left = e.connections.count()
+	for _, server := range e.servers { // there are no more since end
+		err = errors.Join(err, server.Close())
+	}
+	return left, err
 }
 
 // Close ends everything at once, but WebSockets, which are the handler's to end.

@@ -22,7 +22,7 @@ func serving(t *testing.T, e *Entrance, handler http.HandlerFunc) (stop func(con
 	stop = func(ctx context.Context) (errs []error) {
 		once.Do(func() {
 			cancel()
-			err := e.Shutdown(ctx)
+			_, err := e.Shutdown(ctx)
 			errs = []error{<-served, err}
 		})
 		return errs
@@ -108,6 +108,7 @@ func piped(t *testing.T, o Options) (*Entrance, *pipes) {
 	in := &pipes{ends: make(chan net.Conn), done: make(chan struct{}), past: make(chan struct{})}
 	e := &Entrance{bottom: in}
 	e.options.Store(o.withDefaults())
+	e.connections = countConnections(nil, &e.options) // there are none in it
 	var err error
 	if e.certificates, err = o.withDefaults().openCertificates(nil); err != nil {
 		t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -160,9 +159,8 @@ func TestAShutdownWaitsForTheConnectionsOfAllServers(t *testing.T) {
 						t.Errorf("request %d: got %v, %v", i, response, err)
 					}
 				}
-				errs := <-stopped
-				if errs[0] != nil || patient && errs[1] != nil || !patient && !errors.Is(errs[1], context.DeadlineExceeded) {
-					t.Errorf("got %v", errs)
+				if errs := <-stopped; errs[0] != nil || errs[1] != nil || !patient != (ctx.Err() != nil) {
+					t.Errorf("got %v, and ctx has %v", errs, ctx.Err())
 				}
 			})
 		})

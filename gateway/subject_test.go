@@ -135,7 +135,13 @@ func TestAnAttachmentOfAnotherSubjectIsGoneOnAnotherNode(t *testing.T) {
 // twoGuarded are two nodes of one log, in the real world, with the same keys.
 func twoGuarded(t *testing.T) (near, far *guarded, url string) {
 	t.Helper()
-	o, minter, admin := guard(t, Options{}, nil)
+	return twoGuardedBy(t, nil)
+}
+
+// twoGuardedBy is twoGuarded with changed settings of who may do what.
+func twoGuardedBy(t *testing.T, change func(*auth.Options)) (near, far *guarded, url string) {
+	t.Helper()
+	o, minter, admin := guard(t, Options{}, change)
 	url = startNATS(t)
 	var nodes []*guarded
 	for range 2 {

@@ -120,9 +120,7 @@ func goesOn(t protocol.Transport, hello *protocol.Hello) bool {
 
 // forget drops what a request showed: its handler may hold it for hours.
 func forget(r *http.Request) {
-	r.Header.Del("Authorization")
-	r.Header.Del("Cookie")
-	r.URL.RawQuery, r.RequestURI = "", ""
+	r.Header, r.RequestURI, r.URL = nil, "", new(url.URL)
 }
 
 // helloOf is the hello in the request: a POST's body, or a GET's query and Last-Event-ID.

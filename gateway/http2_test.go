@@ -20,7 +20,10 @@ import (
 // to write just then.
 
 // overHTTP2 has the world's client speak HTTP/2 to another server of the same gateway.
-func (w *world) overHTTP2() {
+func (w *world) overHTTP2() { w.overHTTP2With(nil) }
+
+// overHTTP2With is overHTTP2 with the client's settings.
+func (w *world) overHTTP2With(settings *http.HTTP2Config) {
 	w.t.Helper()
 	listener := newPipeListener()
 	protocols := new(http.Protocols)
@@ -28,7 +31,7 @@ func (w *world) overHTTP2() {
 	server := &http.Server{Handler: w.g.Handler(), Protocols: protocols}
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = server.Serve(listener) })
-	transport := &http.Transport{Protocols: protocols, DialContext: func(context.Context, string, string) (net.Conn, error) { return listener.dial(), nil }}
+	transport := &http.Transport{Protocols: protocols, HTTP2: settings, DialContext: func(context.Context, string, string) (net.Conn, error) { return listener.dial(), nil }}
 	w.client = &http.Client{Transport: transport}
 	w.t.Cleanup(func() {
 		_ = server.Close()

@@ -32,14 +32,18 @@ func (g *Gateway) newPolicy(o Options) (*policy, error) {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	p := &policy{auth: o.Auth, proxies: slices.Clone(o.TrustedProxies), forwarded: o.Forwarded, pages: pages, log: g.log}
-	p.entry = g.guardPages(pages, g.refuseURLTokens(g.router))
-	if len(p.proxies) > 0 {
-		p.entry = p.followProxies(p.entry)
-	}
+	rest := g.guardPages(pages, g.refuseURLTokens(g.router))
 	if o.LocalOnly {
-		p.entry = g.onlyLocal(p.entry)
+		rest = g.onlyLocal(rest)
 	}
-	p.entry = g.surviveRequests(g.giveTime(g.limitHeaders(p.entry)))
+	counted := func(next http.Handler) http.Handler {
+		next = g.limitRequests(next)
+		if len(p.proxies) > 0 {
+			next = p.followProxies(next)
+		}
+		return next
+	}
+	p.entry = own(g.surviveRequests(g.giveTime(g.limitHeaders(rest, counted))))
 	return p, nil
 }
 

@@ -1,9 +1,6 @@
 package gateway
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/base64"
 	"net/http"
 	"time"
 
@@ -29,7 +26,7 @@ func (g *Gateway) routes() http.Handler {
 		r.Post("/tickets", g.handle(g.handleTickets))
 		r.Post("/revoke", g.handle(g.handleRevoke))
 		r.Get("/ping", g.handle(g.handlePing))
-		r.Get("/client.js", g.watched(g.serveClient()))
+		r.Get("/client.js", g.watched(webpage.NewFile("text/javascript; charset=utf-8", js.Bundle)))
 		r.Route("/channels/{channel}/messages", func(r chi.Router) {
 			r.Post("/", g.handle(g.handlePublish))
 			r.Get("/", g.handle(g.handleHistory))
@@ -55,20 +52,6 @@ func (g *Gateway) routes() http.Handler {
 	return r
 }
 
-// serveClient serves the JavaScript client of this very version.
-func (g *Gateway) serveClient() http.HandlerFunc {
-	sum := sha256.Sum256(js.Bundle)
-	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
-	return func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Type", "text/javascript; charset=utf-8")
-		h.Set("Cache-Control", "no-cache") // asked for each time; the ETag makes that cheap
-		h.Set("ETag", etag)
-		h.Set("X-Content-Type-Options", "nosniff")
-		http.ServeContent(w, r, "client.js", time.Time{}, bytes.NewReader(js.Bundle))
-	}
-}
-
 // giveTime bounds how long a client may take to take its answer, and to send a
 // body that nobody reads. What streams sets bounds of its own, and so does
 // reading a body.
@@ -84,25 +67,41 @@ func (g *Gateway) giveTime(next http.Handler) http.Handler {
 	})
 }
 
-// watched has a drain cut off an answer that another package writes, as it does
-// those of this one.
+// watched has an answer that another package writes from memory taken as those
+// of this one are: part by part, or it is cut off, as it is by a drain.
 func (g *Gateway) watched(next http.Handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		to := newResponseSink(w, g.door.Stall)
-		_ = to.setDeadline() // as a whole
+		to := newResponseSink(w, g.stallOf(w))
+		_ = to.setDeadline() // of what is no body
 		g.answers.begin(to, nil)
 		defer g.answers.end(to)
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(inParts{w, to}, r)
 		g.countStall("write_stall", to.control.Flush()) // fails only if nobody is there to read it
 	}
 }
 
+// inParts is a response of which each part has its time.
+type inParts struct {
+	http.ResponseWriter
+
+	to *responseSink
+}
+
+// Write implements io.Writer.
+func (p inParts) Write(b []byte) (int, error) {
+	if err := p.to.writeParts(b); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
 // limitHeaders refuses headers that are too large. A server that reads much
-// larger ones lets them know what to do.
-func (g *Gateway) limitHeaders(next http.Handler) http.Handler {
+// larger ones lets them know what to do. Either way the request goes through counted.
+func (g *Gateway) limitHeaders(next http.Handler, counted func(http.Handler) http.Handler) http.Handler {
+	next = counted(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := g.door.Header(headerSize(r)); err != nil {
-			g.problem(w, r, err)
+		if err := g.door.Header(headerSize(r)); err != nil { // before proxies are followed, for which it changes
+			counted(g.handle(func(http.ResponseWriter, *http.Request) error { return err })).ServeHTTP(w, r)
 			return
 		}
 		next.ServeHTTP(w, r)

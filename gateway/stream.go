@@ -95,14 +95,22 @@ func (s *responseSink) cutIfStuck(before time.Time) bool {
 }
 
 func (s *responseSink) write(p []byte) error {
-	if err := s.writeParts(p); err != nil {
+	if err := s.writeAll(p); err != nil {
 		return err
 	}
 	_ = s.control.SetWriteDeadline(time.Time{}) // at which HTTP/2 ends a stream that has nothing to write as well
 	return nil
 }
 
-// writeParts is write, but what is written next has what is left of its time.
+// writeAll is write, but what is written next has what is left of its time.
+func (s *responseSink) writeAll(p []byte) error {
+	if err := s.writeParts(p); err != nil {
+		return err
+	}
+	return s.control.Flush() // or it would be written when nobody watches any more
+}
+
+// writeParts is writeAll, but net/http may hold the last of it back.
 func (s *responseSink) writeParts(p []byte) error {
 	for len(p) > 0 {
 		n := min(len(p), chunkBytes)
@@ -114,5 +122,5 @@ func (s *responseSink) writeParts(p []byte) error {
 		}
 		p = p[n:]
 	}
-	return s.control.Flush() // or it would be written when nobody watches any more
+	return nil
 }

@@ -62,7 +62,7 @@ func (u *upload) fail(w http.ResponseWriter, r *http.Request, err error) error {
 		return err
 	}
 	// The reading was cut off, and so net/http closes at once: to who is sending, a reset would come before the answer.
-	u.g.problem(w, r, err)
+	u.g.problem(w, gistOf(r), err)
 	_ = u.body.control.Flush() // fails only if nobody is there to read it
 	u.close()
 	time.Sleep(lingerTime) // and not until the request's context is done: a deadline ends that as well

@@ -91,6 +91,14 @@ func (e *Entrance) Serve(ctx context.Context, handler http.Handler) error {
 	}
 }
 
+// maxStreams is how many requests one connection of HTTP/2 has in progress. What
+// they hold before the handler counts them, and what http.Server answers itself,
+// has no other bound than that of connections; in Go there are 250. No fewer,
+// because clients take so many for granted until they know (RFC 9113, section
+// 6.5.2), and browsers have one connection for all tabs, each of which takes one
+// or two as long as it cannot open a WebSocket. Proxies open another connection.
+const maxStreams = 100
+
 // next is the server that takes what comes in from now on, or nil if nothing is
 // taken in any more. Another server than before, because what one has of limits
 // must not change while it serves.
@@ -107,6 +115,7 @@ func (e *Entrance) next(handler http.Handler) (*http.Server, *shift) {
 		ReadHeaderTimeout: o.HeaderWait, // it holds for a TLS handshake as well
 		IdleTimeout:       o.Idle,
 		MaxHeaderBytes:    o.Header,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ConnState:         e.standing.watch(o.HeaderWait, o.Idle),
 		// No WriteTimeout: streams last, and each of their writes has its own deadline.
 		ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),

@@ -28,6 +28,9 @@ func (c *config) checkLimits(r *report) {
 	if l.Bodies > 0 && l.Bodies/4 < l.Batch {
 		r.beside("limits.batch").doubtful("limits.bodies", "one address may have a quarter of it, which is less than one request of limits.batch, which is %s", l.Batch)
 	}
+	if l.RequestsPerIP > 0 && (l.AttachmentsPerIP == 0 || l.RequestsPerIP <= l.AttachmentsPerIP) {
+		r.beside("limits.attachments_per_ip").doubtful("limits.requests_per_ip", "a client that is attached takes one as long as it is, unless by WebSocket, and others for its commands: stay above limits.attachments_per_ip, which is %d, or take 0 for no limit", l.AttachmentsPerIP)
+	}
 	for _, pair := range []struct {
 		key      string
 		part     int

@@ -81,6 +81,7 @@ type limitsConfig struct {
 
 	Connections            int  `key:"limits.connections" default:"0" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Connections at a time. Further ones are closed at once. 0 for as many as the process may open files, less a tenth."`
 	ConnectionsPerIP       int  `key:"limits.connections_per_ip" default:"0" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Of those, how many from one address, other than this machine's and those of trusted proxies. 0 for a quarter."`
+	RequestsPerIP          int  `key:"limits.requests_per_ip" default:"12000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Requests at a time from one address, until their answers are taken: of clients that are attached too, unless by WebSocket. 0 for no limit. Not of this machine, nor of a trusted proxy that names nobody."`
 	Fanout                 size `key:"limits.fanout" default:"32MiB" type:"setting" min:"1KiB" max:"1TiB" placeholder:"SIZE" help:"Bytes that a message to many channels may take in the log."`
 	Attachments            int  `key:"limits.attachments" default:"100000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients at a time, half of them before it is known who they are; 0 for no limit, here and below."`
 	AttachmentsPerIP       int  `key:"limits.attachments_per_ip" default:"10000" type:"setting" min:"0" max:"100000000" placeholder:"N" help:"Clients at a time from one address. Limits by address do not apply to this machine, nor to a trusted proxy that names nobody."`

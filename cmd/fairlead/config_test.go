@@ -100,6 +100,7 @@ var samples = map[string][3]string{ // flag, variable, file
 	"limits.publishes":                {"3", "1", "2"},
 	"limits.publish_bytes":            {"3MiB", "1MiB", "2MiB"},
 	"limits.reads_per_ip":             {"3", "1", "2"},
+	"limits.requests_per_ip":          {"3", "1", "2"},
 	"limits.patterns_per_client":      {"3", "1", "2"},
 	"limits.subscriptions_per_client": {"3", "1", "2"},
 	"limits.uploads_per_client":       {"3", "1", "2"},

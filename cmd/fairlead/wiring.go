@@ -89,6 +89,7 @@ func (l *limitsConfig) gateway() gateway.Limits {
 		BodyStall:  l.BodyStall,
 		WriteStall: l.WriteStall,
 
+		RequestsPerIP:          orNone(l.RequestsPerIP),
 		Attachments:            orNone(l.Attachments),
 		AttachmentsPerIP:       orNone(l.AttachmentsPerIP),
 		AttachmentsPerSub:      orNone(l.AttachmentsPerSub),

@@ -16,13 +16,17 @@ func errDraining() *protocol.Error {
 	return e
 }
 
+// DrainStall is how long a client may take nothing of what is written to it when
+// the window of a drain is over.
+const DrainStall = admission.PressedStall
+
 // Drain ends service in good order: readiness turns false, nobody new is
 // attached, and every attachment is sent what it is still owed, its position
 // and a goaway, spread over the drain window. It returns when all have ended,
 // or when ctx does. The HTTP server should be shut down afterwards, and ctx be
 // ended after that: until then, who does not finish is cut off when the window is
 // over, a body or a hello that has not come at once, and an answer or a stream of
-// which nothing is taken for admission.PressedStall when that time has passed.
+// which nothing is taken for DrainStall when that time has passed.
 func (g *Gateway) Drain(ctx context.Context) error {
 	g.mu.Lock()
 	first := !g.draining.Swap(true)
@@ -34,7 +38,7 @@ func (g *Gateway) Drain(ctx context.Context) error {
 
 	if first {
 		time.AfterFunc(g.options.DrainWindow, g.endWindow)
-		time.AfterFunc(max(g.options.DrainWindow, admission.PressedStall), func() { g.keepCutting(ctx) })
+		time.AfterFunc(max(g.options.DrainWindow, DrainStall), func() { g.keepCutting(ctx) })
 	}
 	if n := len(leaving); n > 0 && first {
 		g.log.Info("draining", "attachments", n, "window", g.options.DrainWindow)

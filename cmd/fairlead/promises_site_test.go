@@ -85,7 +85,7 @@ func (s *site) start() {
 	s.process = p
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.address = strings.TrimPrefix(p.url, "http://")
+	_, s.address, _ = strings.Cut(p.url, "//")
 	close(s.up)
 }
 

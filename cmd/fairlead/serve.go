@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/cmd/fairlead/entrance"
+	"github.com/fairlead/fairlead/gateway"
 )
 
 type serveCmd struct {
@@ -110,7 +111,10 @@ func serveHTTP(ctx context.Context, c *config, n *node, e *entrance.Entrance, ou
 	}
 	log.Info("draining", "window", c.Drain)
 	down, cancel := c.ending(ctx)
+	var cutting sync.WaitGroup
+	defer cutting.Wait()
 	defer cancel()
+	cutting.Go(func() { c.keepCutting(down, e) })
 	late := n.drain(down) // only ever because the time is over
 	// Streams are over by now; what is left are requests about to be answered.
 	left, err := e.Shutdown(down)
@@ -118,6 +122,19 @@ func serveHTTP(ctx context.Context, c *config, n *node, e *entrance.Entrance, ou
 		log.Warn("the last connections were cut off, because their clients took too little of what they were sent: they come back by themselves", "connections", left, "after", c.Drain+closeGrace)
 	}
 	return errors.Join(err, <-served)
+}
+
+// keepCutting does with connections what the gateway's Drain does with what is
+// written to them, until ctx is done: who takes nothing is cut off.
+func (c *config) keepCutting(ctx context.Context, e *entrance.Entrance) {
+	for wait := max(c.Drain, gateway.DrainStall); ; wait = time.Second {
+		select {
+		case <-time.After(wait):
+			e.CutStuck(gateway.DrainStall)
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // logger logs to w at the level that is returned with it, and which may change.

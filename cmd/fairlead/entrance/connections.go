@@ -2,9 +2,11 @@ package entrance
 
 import (
 	"errors"
+	"maps"
 	"math"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -25,10 +27,11 @@ type connections struct {
 	mu    sync.Mutex         // guards the following
 	open  int                // connections
 	perIP map[netip.Addr]int // of those; none of them is 0
+	taken map[*countedConn]struct{}
 }
 
 func countConnections(l net.Listener, options *atomic.Pointer[Options]) *connections {
-	return &connections{Listener: l, options: options, warned: map[string]time.Time{}, perIP: map[netip.Addr]int{}}
+	return &connections{Listener: l, options: options, warned: map[string]time.Time{}, perIP: map[netip.Addr]int{}, taken: map[*countedConn]struct{}{}}
 }
 
 // countsTo is what a connection of this address counts to: zero if it is none
@@ -99,7 +102,7 @@ func (c *connections) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if ip, ok := c.enter(conn.RemoteAddr()); ok {
-			return &countedConn{TCPConn: conn.(*net.TCPConn), of: c, ip: ip}, nil
+			return c.take(&countedConn{TCPConn: conn.(*net.TCPConn), of: c, ip: ip}), nil
 		}
 		c.refused.Add(1)
 		o := c.options.Load()
@@ -117,16 +120,49 @@ func (c *connections) warn(message string, args ...any) {
 	}
 }
 
+// take keeps a connection that was let in until it is closed.
+func (c *connections) take(conn *countedConn) *countedConn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.taken[conn] = struct{}{}
+	return conn
+}
+
+// cutStuck closes those to which something is being written of which nothing was taken since before.
+func (c *connections) cutStuck(before time.Time) {
+	c.mu.Lock()
+	taken := slices.Collect(maps.Keys(c.taken))
+	c.mu.Unlock()
+	for _, conn := range taken {
+		if since := conn.writing.Load(); since != 0 && since <= before.UnixNano() {
+			_ = conn.Close()
+		}
+	}
+}
+
 // countedConn is a TCP connection that tells when it is closed.
 type countedConn struct {
 	*net.TCPConn
-	of   *connections
-	ip   netip.Addr
-	once sync.Once
+	of      *connections
+	ip      netip.Addr
+	once    sync.Once
+	writing atomic.Int64 // since when, in nanoseconds of the Unix epoch; 0 while nothing is written
+}
+
+// Write implements net.Conn. What is above writes little at a time, and waits until that is taken.
+func (c *countedConn) Write(p []byte) (int, error) {
+	c.writing.Store(time.Now().UnixNano())
+	defer c.writing.Store(0)
+	return c.TCPConn.Write(p)
 }
 
 func (c *countedConn) Close() error {
-	c.once.Do(func() { c.of.leave(c.ip) })
+	c.once.Do(func() {
+		c.of.leave(c.ip)
+		c.of.mu.Lock()
+		defer c.of.mu.Unlock()
+		delete(c.of.taken, c)
+	})
 	return c.TCPConn.Close()
 }
 

@@ -158,6 +158,11 @@ func (e *Entrance) ReloadCertificate() error {
 	return e.certificates.reload()
 }
 
+// CutStuck closes the connections to which something is being written of which
+// nothing was taken for that long: also where a deadline ends a request, and not
+// the write, as in HTTP/2.
+func (e *Entrance) CutStuck(stall time.Duration) { e.connections.cutStuck(time.Now().Add(-stall)) }
+
 // Shutdown takes nothing in any more, and waits until what is asked has been
 // answered. When ctx is done first, it ends that, and returns how many
 // connections were left. WebSockets are among them, but the handler's to end.

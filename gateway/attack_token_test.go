@@ -121,11 +121,11 @@ func forgeries(t testing.TB, admin string) (all map[string]forgery, good string)
 func newStrict(t *testing.T) *guarded {
 	t.Helper()
 	o, _, admin := guard(t, Options{Limits: Limits{Header: 1 << 20}}, func(a *auth.Options) { // so that it is the token that is refused
-		public, err := auth.PEMKey("", auth.RS256, publicKey())
+		public, err := auth.PEMKeys(publicKey())
 		if err != nil {
 			t.Fatal(err)
 		}
-		a.Keys, a.Issuer, a.Audience = append(a.Keys, public), "me", []string{"here"}
+		a.Keys, a.Issuer, a.Audience = append(a.Keys, public...), "me", []string{"here"}
 	})
 	minter, err := auth.NewMinter(mustSecret(t), "me", "here")
 	if err != nil {

@@ -38,7 +38,7 @@ type config struct {
 type authConfig struct {
 	Secret      secret          `key:"auth.secret" default:"" type:"setting" placeholder:"TEXT" help:"A secret of 32 bytes or more with which tokens are signed by HS256. Others on the machine can see a flag: use the variable, or auth.secret_file."`
 	SecretFile  string          `key:"auth.secret_file" default:"" type:"setting" form:"file" placeholder:"FILE" help:"A file that holds such a secret. It counts beside auth.secret."`
-	Keys        list            `key:"auth.keys" default:"" type:"setting" form:"file" placeholder:"FILE" help:"Files of keys that tokens are signed with by RS256, ES256 or EdDSA: PEM (public is enough), a JWK or a set of them."`
+	Keys        list            `key:"auth.keys" default:"" type:"setting" form:"file" placeholder:"FILE" help:"Files of keys that tokens are signed with by RS256, ES256 or EdDSA: PEM (public is enough, and all keys of a file count), a JWK or a set of them."`
 	JWKS        string          `key:"auth.jwks" default:"" type:"setting" form:"jwks" placeholder:"URL" help:"Where such a set is fetched, again and again. It needs auth.issuer or auth.audience."`
 	Issuer      string          `key:"auth.issuer" default:"" type:"setting" form:"text" placeholder:"NAME" help:"What a token's iss must be."`
 	Audience    list            `key:"auth.audience" default:"" type:"setting" form:"text" placeholder:"NAME" help:"One of these a token's aud must name. Without any, tokens that have an aud are refused."`

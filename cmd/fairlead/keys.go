@@ -83,7 +83,7 @@ func (a *authConfig) readKeys(r *report) (keys []auth.Key) {
 	return keys
 }
 
-// parseKeys is the keys of a file: one in PEM, a JWK, or a set of those.
+// parseKeys is the keys of a file: those in PEM, a JWK, or a set of those.
 func parseKeys(text []byte) ([]auth.Key, error) {
 	text = bytes.TrimSpace(text)
 	if !bytes.HasPrefix(text, []byte("{")) {
@@ -93,8 +93,7 @@ func parseKeys(text []byte) ([]auth.Key, error) {
 		if !bytes.Contains(text, []byte("-----BEGIN ")) {
 			return nil, errors.New("it must hold a key in PEM or as a JWK; a secret belongs in auth.secret_file")
 		}
-		key, err := auth.PEMKey("", "", text)
-		return []auth.Key{key}, err
+		return auth.PEMKeys(text)
 	}
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`

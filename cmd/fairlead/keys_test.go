@@ -63,3 +63,26 @@ func TestADoubtfulSecretInAFileIsLoggedAtTheStart(t *testing.T) {
 		t.Errorf("logged %q", got)
 	}
 }
+
+// Tokens of each key are good, in whichever file it is: to put the new key behind the old one is how keys are changed.
+func TestAllKeysOfAFileCount(t *testing.T) {
+	first, ours := newKeyPair(t)
+	second, theirs := newKeyPair(t)
+	_, verifying := newKeyPair(t)
+	path := writeFile(t, ours+theirs)
+	if got := runProgram(t, nil, "check-config", "--auth-keys", path, "--data", t.TempDir()); got.code != 0 {
+		t.Fatalf("exit %d: %s%s", got.code, got.out, got.err)
+	}
+	url, _ := serveHere(t, "--auth-keys", path, "--data", t.TempDir())
+	for name, private := range map[string]string{"the first": first, "the second": second} {
+		token := runProgram(t, nil, "token", "--auth-keys", writeFile(t, private), "--publish=a")
+		got := runProgram(t, nil, "pub", "a", "x", "--url", url, "--token-file", writeFile(t, token.out))
+		if got.code != 0 {
+			t.Errorf("%s: exit %d: %s%s", name, got.code, got.out, got.err)
+		}
+	}
+	path = writeFile(t, ours+theirs+verifying[:40])
+	if got := runProgram(t, nil, "check-config", "--auth-keys", path, "--data", t.TempDir()); got.code != 2 || !strings.Contains(got.out+got.err, "auth.keys") || !strings.Contains(got.out+got.err, "damaged") {
+		t.Errorf("half a key: exit %d: %s%s", got.code, got.out, got.err)
+	}
+}

@@ -58,21 +58,61 @@ func SecretKey(id string, secret []byte) (Key, error) {
 	return newKey(id, HS256, bytes.Clone(secret))
 }
 
-// PEMKey is the first key in a PEM file, public or private. If algorithm is not
-// empty the key must be for it.
-func PEMKey(id string, algorithm Algorithm, file []byte) (Key, error) {
-	for block, rest := pem.Decode(file); block != nil; block, rest = pem.Decode(rest) {
-		parse, known := pemKinds[block.Type]
-		if !known {
-			continue // such as EC PARAMETERS, which openssl writes before the key
+// PEMKeys are the keys in a PEM file, public or private, in its order and without
+// ids. A key and its public part are one key. Text may stand before a block
+// (RFC 7468, section 2), but nothing is passed over that may be meant for a key.
+func PEMKeys(file []byte) (keys []Key, err error) {
+	blocks, rest := 0, file
+	for block, after := pem.Decode(rest); block != nil; block, after = pem.Decode(rest) {
+		rest = after
+		if blocks++; block.Type == "EC PARAMETERS" {
+			continue // which openssl writes before the key
 		}
-		material, err := parse(block.Bytes)
+		k, err := pemKey(block)
 		if err != nil {
-			return Key{}, fmt.Errorf("auth: read the %s: %w", block.Type, err)
+			return nil, err
 		}
-		return newKey(id, algorithm, material)
+		keys = join(keys, k)
 	}
-	return Key{}, errors.New("auth: the file holds no key in PEM: export one, such as with openssl pkey -pubout")
+	switch {
+	case len(keys) == 0 && !bytes.Contains(file, pemBegins):
+		return nil, errors.New("auth: the file holds no key in PEM: export one, such as with openssl pkey -pubout")
+	case bytes.Count(file, pemBegins) != blocks:
+		return nil, errors.New("auth: the file holds a damaged PEM block, such as one without its END line: put each key into it as a whole, with its BEGIN and END on lines of their own")
+	case len(bytes.TrimSpace(rest)) > 0:
+		return nil, errors.New("auth: the file goes on after its last key, with what is no PEM: take that out, or put it before a key if it is a remark")
+	case len(keys) == 0:
+		return nil, errors.New("auth: the file holds parameters and no key: add the key")
+	}
+	return keys, nil
+}
+
+var pemBegins = []byte("-----BEGIN ")
+
+// pemKey is the key of one block.
+func pemKey(block *pem.Block) (Key, error) {
+	parse, known := pemKinds[block.Type]
+	if !known {
+		return Key{}, fmt.Errorf("auth: the file holds a block of the kind %.40q, which is no key that can be used here: take it out, or put the key in its place, such as by openssl pkey -pubout", block.Type)
+	}
+	material, err := parse(block.Bytes)
+	if err != nil {
+		return Key{}, fmt.Errorf("auth: read the %s: %w", block.Type, err)
+	}
+	return newKey("", "", material)
+}
+
+// join adds k, unless it is there. One that can sign takes the place of one that cannot.
+func join(keys []Key, k Key) []Key {
+	for i, other := range keys {
+		if public, ok := k.public.(interface{ Equal(crypto.PublicKey) bool }); ok && public.Equal(other.public) {
+			if other.private == nil {
+				keys[i] = k
+			}
+			return keys
+		}
+	}
+	return append(keys, k)
 }
 
 var pemKinds = map[string]func([]byte) (any, error){

@@ -6,12 +6,12 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"log/slog"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,22 +23,74 @@ func TestEachKindOfKeyHasOneAlgorithm(t *testing.T) {
 		if algorithm == HS256 {
 			continue
 		}
-		read, err := PEMKey("k1", algorithm, publicPEM(t, k))
-		if err != nil || read.Algorithm != algorithm || read.private != nil || read.ID != "k1" {
+		read, err := PEMKeys(publicPEM(t, k))
+		if err != nil || len(read) != 1 || read[0].Algorithm != algorithm || read[0].private != nil || read[0].ID != "" {
 			t.Errorf("%s: got %v, %v", algorithm, read, err)
 		}
-		der, err := x509.MarshalPKCS8PrivateKey(k.private)
-		if err != nil {
-			t.Fatal(err)
-		}
-		secret := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-		if read, err := PEMKey("", "", append([]byte("-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"), secret...)); err != nil || read.Algorithm != algorithm || read.private == nil {
+		if read, err := PEMKeys([]byte(ecParameters + string(privatePEM(t, k)))); err != nil || len(read) != 1 || read[0].Algorithm != algorithm || read[0].private == nil {
 			t.Errorf("%s: got %v, %v", algorithm, read, err)
 		}
 		for _, other := range []Algorithm{HS256, RS256, ES256, EdDSA, "none", "RS512"} {
-			if _, err := PEMKey("", other, secret); other != algorithm && err == nil {
+			if _, err := newKey("", other, k.private); other != algorithm && err == nil {
 				t.Errorf("a key for %s may be used for %s", algorithm, other)
 			}
+		}
+	}
+}
+
+// ecParameters is what openssl ecparam writes before a key.
+const ecParameters = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+
+// To put one key after the other is how keys are changed without a gap.
+func TestAllKeysOfAPEMFileCount(t *testing.T) {
+	a, b := pairs()[EdDSA], pairs()[RS256]
+	ours, theirs := string(publicPEM(t, a)), string(publicPEM(t, b))
+	private := string(privatePEM(t, a))
+	for name, c := range map[string]struct {
+		file    string
+		want    []Algorithm
+		signers int
+	}{
+		"two":                          {ours + theirs, []Algorithm{EdDSA, RS256}, 0},
+		"with text":                    {"the new one\n" + theirs + "\nthe old one:\n" + ours + "\n\n", []Algorithm{RS256, EdDSA}, 0},
+		"with parameters":              {ecParameters + string(privatePEM(t, pairs()[ES256])) + ours, []Algorithm{ES256, EdDSA}, 1},
+		"a key and its public part":    {private + ours + theirs, []Algorithm{EdDSA, RS256}, 1},
+		"a public part and its key":    {ours + theirs + private, []Algorithm{EdDSA, RS256}, 1},
+		"the same twice, of which one": {ours + ours, []Algorithm{EdDSA}, 0},
+	} {
+		keys, err := PEMKeys([]byte(c.file))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		var got []Algorithm
+		signers := 0
+		for _, k := range keys {
+			got = append(got, k.Algorithm)
+			if k.private != nil {
+				signers++
+			}
+		}
+		if !slices.Equal(got, c.want) || signers != c.signers {
+			t.Errorf("%s: got %v, of which %d sign: want %v and %d", name, got, signers, c.want, c.signers)
+		}
+		v := verifier(t, Options{Keys: keys})
+		for _, algorithm := range c.want {
+			mustGrant(t, v, sign(t, pairs()[algorithm], good(nil), nil))
+		}
+	}
+	for name, c := range map[string]struct{ file, says string }{
+		"text after it":        {ours + "and more", "goes on after"},
+		"half a key after it":  {ours + theirs[:len(theirs)-40], "damaged"},
+		"half a key before it": {ours[:len(ours)-10] + "\n" + theirs, "damaged"},
+		"on one line":          {strings.TrimSpace(ours) + theirs, "damaged"},
+		"a certificate":        {ours + "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", `"CERTIFICATE"`},
+		"an encrypted key":     {ours + "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n", "ENCRYPTED"},
+		"parameters alone":     {ecParameters, "no key"},
+		"nothing":              {"", "no key in PEM"},
+	} {
+		if keys, err := PEMKeys([]byte(c.file)); err == nil || !strings.Contains(err.Error(), c.says) || keys != nil {
+			t.Errorf("%s: got %v, %v, want an error with %q", name, keys, err, c.says)
 		}
 	}
 }
@@ -73,8 +125,8 @@ func TestWeakAndWrongKeysAreRefused(t *testing.T) {
 		},
 		"another curve":         func() error { _, err := newKey("", "", p384); return err },
 		"no key":                func() error { _, err := newKey("", "", nil); return err },
-		"no PEM":                func() error { _, err := PEMKey("", "", []byte("hello")); return err },
-		"garbage in PEM":        func() error { _, err := PEMKey("", "", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY"})); return err },
+		"no PEM":                func() error { _, err := PEMKeys([]byte("hello")); return err },
+		"garbage in PEM":        func() error { _, err := PEMKeys(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY"})); return err },
 		"a JWK that is none":    func() error { _, err := JWKKey([]byte(`{"kty":"oct"}`)); return err },
 		"a JWK that is garbage": func() error { _, err := JWKKey([]byte(`[[[[`)); return err },
 	} {

@@ -33,11 +33,11 @@ func TestWhatIsMintedIsGood(t *testing.T) {
 }
 
 func TestWhatCannotBeMinted(t *testing.T) {
-	public, err := PEMKey("", "", publicPEM(t, pairs()[EdDSA]))
+	public, err := PEMKeys(publicPEM(t, pairs()[EdDSA]))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := NewMinter(public, "", ""); err == nil {
+	if _, err := NewMinter(public[0], "", ""); err == nil {
 		t.Error("a public key signs")
 	}
 	m, err := NewMinter(pairs()[EdDSA], "", "")

@@ -194,6 +194,7 @@ func TestADrainCutsOffNobodyWhoGoesOn(t *testing.T) {
 		for i := range messages {
 			w.publish("a", fmt.Sprintf("%04d%s", i, filler))
 		}
+		time.Sleep(2 * DrainStall) // and nothing is taken
 		_, leave := w.front()
 		left := make(chan error, 1)
 		go func() { // waited for below
@@ -208,6 +209,11 @@ func TestADrainCutsOffNobodyWhoGoesOn(t *testing.T) {
 		}
 		if a := w.call(poster("a", "text/plain", "y")); a.status != 201 {
 			t.Errorf("a body that is here when the window is over is answered with %d %s", a.status, a.body)
+		}
+		began := time.Now()
+		w.rawCall("POST /v1/attach HTTP/1.1\r\nHost: fairlead\r\nContent-Length: 100\r\n\r\n{").wantProblem(t, "a body of which only a part is here then", protocol.Unavailable)
+		if took := time.Since(began); took != 0 {
+			t.Errorf("it is waited for, for %v", took)
 		}
 		for l.next().Op != "goaway" {
 		}

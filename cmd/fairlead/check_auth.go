@@ -30,13 +30,7 @@ func (c *config) checkAuth(r *report) {
 	if c.Insecure && !c.open() {
 		r.doubtful("insecure", "it has no effect, but would have on the day when the keys are gone: leave it out")
 	}
-	switch everywhere := ">"; {
-	case !slices.Contains(a.Anonymous.Publish, everywhere):
-	case slices.Contains(a.Anonymous.Subscribe, everywhere):
-		r.doubtful("auth.anonymous.publish", "everybody may publish and read everywhere, as if the gateway were open, with and without a token: name the channels that are meant")
-	default:
-		r.doubtful("auth.anonymous.publish", "everybody may publish everywhere, with and without a token: name the channels that are meant")
-	}
+	a.checkAnonymous(r)
 	if a.hasKeys() {
 		c.checkTokens(r)
 		return
@@ -48,6 +42,20 @@ func (c *config) checkAuth(r *report) {
 	}
 	if a.APIKeys != "" && !a.hasAnonymous() {
 		r.beside(keySettings...).beside(anonymousSettings...).doubtful("auth.api_keys", "only origins can come in: configure auth.secret, auth.keys or auth.jwks for their clients, or auth.anonymous")
+	}
+}
+
+// checkAnonymous looks at what is doubtful about what everybody may do.
+func (a *authConfig) checkAnonymous(r *report) {
+	const everywhere = ">"
+	reads, writes := slices.Contains(a.Anonymous.Subscribe, everywhere), slices.Contains(a.Anonymous.Publish, everywhere)
+	switch {
+	case reads && writes:
+		r.doubtful("auth.anonymous.publish", "everybody may publish and read everywhere, as if the gateway were open, with and without a token: name the channels that are meant")
+	case writes:
+		r.doubtful("auth.anonymous.publish", "everybody may publish everywhere, with and without a token: name the channels that are meant")
+	case reads:
+		r.doubtful("auth.anonymous.subscribe", "everybody may read every channel, so that what a token may subscribe to means nothing: name the channels that are meant")
 	}
 }
 

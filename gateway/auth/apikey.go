@@ -49,7 +49,7 @@ func newAPIKeys(configured []APIKey) (apiKeys, error) {
 	if len(configured) > MaxAPIKeys {
 		return nil, fmt.Errorf("auth: %d API keys: at most %d are allowed", len(configured), MaxAPIKeys)
 	}
-	keys, names := make(apiKeys, len(configured)), map[string]bool{}
+	keys, names, hashes := make(apiKeys, len(configured)), map[string]bool{}, map[string]string{}
 	for i, k := range configured {
 		if k.Name == "" || !isName(k.Name) || names[k.Name] {
 			return nil, fmt.Errorf("auth: the API key %q needs a name of its own, so that people can tell it from the others", k.Name)
@@ -59,6 +59,10 @@ func newAPIKeys(configured []APIKey) (apiKeys, error) {
 		if err != nil || len(sum) != sha256.Size {
 			return nil, fmt.Errorf("auth: the hash of the API key %q is not a SHA-256 in hexadecimal: is it the key itself? make one with fairlead api-key", k.Name)
 		}
+		if other, again := hashes[string(sum)]; again {
+			return nil, fmt.Errorf("auth: the API keys %q and %q have the same hash, so nobody could tell whose rights count: take one of them out, or make another key with fairlead api-key", other, k.Name)
+		}
+		hashes[string(sum)] = k.Name
 		if err := k.Rights.Check(); err != nil {
 			return nil, fmt.Errorf("auth: the rights of the API key %q: %w", k.Name, err)
 		}

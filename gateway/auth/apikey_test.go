@@ -28,3 +28,16 @@ func TestAPIKeys(t *testing.T) {
 		}
 	}
 }
+
+// Two names for one key have two sets of rights, of which only one could count.
+func TestTwoAPIKeysOfOneHashAreRefused(t *testing.T) {
+	hash := HashAPIKey(NewAPIKey())
+	for _, again := range []string{hash, strings.ToUpper(hash)} {
+		_, err := NewVerifier(Options{APIKeys: []APIKey{
+			{Name: "shop", Hash: hash, Rights: Everything()}, {Name: "other", Hash: HashAPIKey(NewAPIKey())}, {Name: "stats", Hash: again},
+		}})
+		if err == nil || !strings.Contains(err.Error(), `"shop" and "stats"`) || strings.Contains(err.Error(), again) {
+			t.Errorf("got %v", err)
+		}
+	}
+}

@@ -75,8 +75,21 @@ func TestRequestsMayBeWithoutALimit(t *testing.T) {
 	w.Served(someone)
 }
 
+// TestRequestsAreCountedFromEverywhereAtOnce also looks at what is left of addresses, and that they share few locks.
 func TestRequestsAreCountedFromEverywhereAtOnce(t *testing.T) {
 	d, _, addrs := benchDoor(1000)
+	inUse := func() (shards int) {
+		for i := range d.requests.shards {
+			shards += min(len(d.requests.shards[i].of), 1)
+		}
+		return shards
+	}
+	for _, ip := range addrs {
+		want(t, d.Serve(Client{IP: ip}))
+	}
+	if n := inUse(); n < requestShards/2 {
+		t.Errorf("%d addresses share %d locks", len(addrs), n)
+	}
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -91,7 +104,10 @@ func TestRequestsAreCountedFromEverywhereAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := d.requests.sum(); n != 0 {
-		t.Errorf("%d are still in progress", n)
+	for _, ip := range addrs {
+		d.Served(Client{IP: ip})
+	}
+	if n, left := d.requests.sum(), inUse(); n != 0 || left != 0 {
+		t.Errorf("%d are still in progress, and %d locks have some", n, left)
 	}
 }

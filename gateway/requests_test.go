@@ -38,11 +38,22 @@ func (w *world) hold(n int, addr string) (done func()) {
 	}
 }
 
+// wantPing checks that the client is served. Its answer comes a moment before the
+// request is none in progress any more.
+func (w *world) wantPing(what string) {
+	w.t.Helper()
+	w.settle()
+	if a := w.call(request{method: "GET", path: "/v1/ping"}); a.status != 200 {
+		w.t.Errorf("%s: got %d %s", what, a.status, a.body)
+	}
+}
+
 // wantRequestRefused is wantRefused, for clients that may not look at the metrics either.
 func (w *world) wantRequestRefused(at *world, r request) {
 	w.t.Helper()
 	const name = `fairlead_refused_total{limit="requests_per_ip"}`
 	before := w.metrics()[name]
+	w.settle()
 	a := at.call(r)
 	a.wantProblem(w.t, r.method+" "+r.path, protocol.RateLimited)
 	if after, n := a.header.Get("Retry-After"), w.metrics()[name]; a.status != 429 || after != "5" || n != before+1 {
@@ -84,9 +95,7 @@ func TestRequestsOfAnAddressAtATimeAreLimited(t *testing.T) {
 		}
 		done()
 		for range 5 {
-			if a := w.from(someone).call(page); a.status != 200 {
-				t.Errorf("afterwards: got %d", a.status)
-			}
+			w.from(someone).wantPing("afterwards")
 		}
 	})
 }
@@ -96,16 +105,14 @@ func TestWhichAttachmentsAreRequests(t *testing.T) {
 	over(t, func(t *testing.T, transport protocol.Transport) {
 		w := newWorld(t, Options{Limits: Limits{RequestsPerIP: 1}}, broker.Options{})
 		l := w.from(someone).attach(transport, aHello)
-		ping := request{method: "GET", path: "/v1/ping"}
-		if transport != protocol.WebSocket {
-			w.wantRequestRefused(w.from(someone), ping)
+		if transport == protocol.WebSocket {
+			w.from(someone).wantPing("beside it")
+		} else {
+			w.wantRequestRefused(w.from(someone), request{method: "GET", path: "/v1/ping"})
 		}
 		l.hangUp()
-		w.settle()
 		for range 3 {
-			if a := w.from(someone).call(ping); a.status != 200 {
-				t.Errorf("got %d %s", a.status, a.body)
-			}
+			w.from(someone).wantPing("afterwards")
 		}
 	}, streams...)
 }
@@ -122,9 +129,7 @@ func TestAPanicLeavesItsRequest(t *testing.T) {
 				t.Error("there was no panic")
 			}()
 		}
-		if a := w.from(someone).call(request{method: "GET", path: "/v1/ping"}); a.status != 200 {
-			t.Errorf("got %d %s", a.status, a.body)
-		}
+		w.from(someone).wantPing("after panics")
 	})
 }
 
@@ -158,9 +163,7 @@ func TestAnswersThatNobodyTakesAreRequests(t *testing.T) {
 			time.Sleep(smallStall - time.Second)
 			w.wantRequestRefused(w.from(someone), ping)
 			time.Sleep(2 * time.Second)
-			if a := w.from(someone).call(ping); a.status != 200 {
-				t.Errorf("%s: got %d %s after %v", name, a.status, a.body, smallStall)
-			}
+			w.from(someone).wantPing(name)
 			if n := w.metrics()[`fairlead_refused_total{limit="write_stall"}`]; n != 1 {
 				t.Errorf("%s: %v stalls are counted", name, n)
 			}
@@ -192,9 +195,7 @@ func TestAFloodIsCutOffWithoutAnAnswer(t *testing.T) {
 		for range n - 1 {
 			w.g.door.Served(at)
 		}
-		if a := w.from(someone).call(ping); a.status != 200 {
-			t.Errorf("afterwards: got %d %s", a.status, a.body)
-		}
+		w.from(someone).wantPing("afterwards")
 	})
 }
 

@@ -219,7 +219,7 @@ func TestMistakesHideNothingElse(t *testing.T) {
 		"a file that is not there":  {"", nil, []string{"--config=/nowhere", "--listen=:1"}, []string{"config"}, nil},
 		"a file that is no YAML":    {"listen: [", nil, []string{"--stream-replicas=2"}, []string{"FILE:1:"}, nil},
 		"age and what hangs on it":  {"", nil, []string{"--stream-max-age=1", "--stream-dedupe=24h"}, []string{"stream.max_age"}, nil},
-		"limits, and their wholes":  {"", nil, []string{"--limits-attachments=x", "--limits-batch=x", "--limits-bodies=1MiB", "--limits-attachments-per-ip=200000"}, []string{"limits.attachments", "limits.batch"}, nil},
+		"limits, and their wholes":  {"", nil, []string{"--limits-attachments=x", "--limits-batch=x", "--limits-bodies=1MiB", "--limits-attachments-per-ip=200000", "--limits-requests-per-ip=0"}, []string{"limits.attachments", "limits.batch"}, nil},
 		"the same, and they differ": {"", nil, []string{"--limits-attachments=1000", "--limits-frame=x", "--limits-bodies=1MiB"}, []string{"limits.frame"}, []string{"limits.bodies", "limits.attachments_per_ip"}},
 	} {
 		args := append([]string{"check-config"}, c.args...)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -33,7 +34,8 @@ const pollText = "GET /v1/attach?channel=a&wait=0 HTTP/1.1\r\nHost: localhost\r\
 // hintAfter is the network hint of a client whose request comes after prefix, "" if it gets none.
 func hintAfter(t *testing.T, url, prefix, headers string) string {
 	t.Helper()
-	response, err := http.ReadResponse(bufio.NewReader(dialHere(t, url, prefix+pollText+headers+"\r\n")), nil)
+	reader := bufio.NewReader(dialHere(t, url, prefix+pollText+headers+"\r\n"))
+	response, err := http.ReadResponse(reader, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,6 +44,7 @@ func hintAfter(t *testing.T, url, prefix, headers string) string {
 	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || len(answer.Frames) == 0 {
 		t.Fatalf("got %s, %+v, %v", response.Status, answer, err)
 	}
+	_, _ = io.Copy(io.Discard, reader) // it takes its place until the connection ends
 	return answer.Frames[0].Net
 }
 

@@ -32,6 +32,7 @@ var arrows = map[string][]string{
 
 	"cmd/fairlead/entrance":          {},
 	"cmd/fairlead/entrance/certtest": {}, // for tests
+	"broker/brokertest":              {}, // for tests
 }
 
 // plain are the packages that need nothing but the standard library, and what is ours.

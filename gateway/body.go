@@ -13,8 +13,9 @@ import (
 )
 
 // body is the request's body as it comes. It fails with os.ErrDeadlineExceeded
-// when it stands still for longer than the limit.
+// when it stands still for longer than the limit. It may last: the rest of the request is gone.
 func (g *Gateway) body(w http.ResponseWriter, r *http.Request) *stallReader {
+	forget(r)
 	control := http.NewResponseController(w)
 	_ = control.SetWriteDeadline(time.Time{}) // the answer has one of its own, and HTTP/2 ends a stream at it that has nothing to write as well
 	return &stallReader{r: r.Body, control: control, stall: g.limits().BodyStall, idle: r.ProtoMajor > 1, count: g.metrics.bytesIn.Add}

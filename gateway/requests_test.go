@@ -280,28 +280,49 @@ func TestAnAnswerHoldsNothingOfItsRequest(t *testing.T) {
 	}
 }
 
-// Nor does a poll while it waits, nor an attachment to which nothing is written.
+// Nor does a poll while it waits, an attachment to which nothing is written, or a body that is to come.
 func TestWhatWaitsHoldsNothingOfItsRequest(t *testing.T) {
 	for name, c := range map[string]request{
-		"a poll": {method: "GET", path: "/v1/attach?channel=a&wait=30"},
-		"SSE":    {method: "GET", path: "/v1/attach?channel=a", headers: "Accept: text/event-stream"},
+		"a poll":          {method: "GET", path: "/v1/attach?channel=a&wait=30"},
+		"SSE":             {method: "GET", path: "/v1/attach?channel=a", headers: "Accept: text/event-stream"},
+		"a hello":         {method: "POST", path: "/v1/attach"},
+		"commands":        {method: "POST", path: "/v1/commands"},
+		"a message":       poster("a", "text/plain", ""),
+		"JSON":            poster("a", "application/json", ""),
+		"NDJSON":          poster("a", "application/x-ndjson", ""),
+		"for channels":    {method: "POST", path: "/v1/publish"},
+		"what is revoked": {method: "POST", path: "/v1/revoke"},
 	} {
 		bubble(t, func(t *testing.T) {
 			w := newWorld(t, Options{}, broker.Options{})
 			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			coming, end := io.Pipe()
 			junk := &[1]string{name}
 			gone := weak.Make(junk)
 			r := httptest.NewRequestWithContext(ctx, c.method, c.path, nil)
+			if c.method == "POST" {
+				r.Body, r.ContentLength = coming, 100
+			}
 			r.Header = c.header()
 			r.Header["X-Junk"] = junk[:]
-			var wg sync.WaitGroup
-			wg.Go(func() { w.g.Handler().ServeHTTP(&recorder{header: http.Header{}}, r) })
+			done := make(chan struct{})
+			go func() { // ends with the body, or ctx
+				w.g.Handler().ServeHTTP(&recorder{header: http.Header{}}, r)
+				close(done)
+			}()
 			synctest.Wait()
+			select {
+			case <-done:
+				t.Errorf("%s: it does not wait", name)
+			default:
+			}
 			if runtime.GC(); gone.Value() != nil {
 				t.Errorf("%s: the header is still there", name)
 			}
 			cancel()
-			wg.Wait()
+			_ = end.CloseWithError(io.ErrUnexpectedEOF)
+			<-done
 		})
 	}
 }

@@ -137,6 +137,7 @@ func (c *config) entrance(log *slog.Logger) entrance.Options {
 		Header:           2 * int(c.Limits.Header), // the gateway refuses what is a little too large, says what to do, and counts it
 		HeaderWait:       c.Limits.HeaderWait,
 		Idle:             c.Limits.Idle,
+		WriteStall:       c.Limits.WriteStall,
 	}
 }
 

@@ -115,7 +115,7 @@ func (e *Entrance) next(handler http.Handler) (*http.Server, *shift) {
 		ReadHeaderTimeout: o.HeaderWait, // it holds for a TLS handshake as well
 		IdleTimeout:       o.Idle,
 		MaxHeaderBytes:    o.Header,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, WriteByteTimeout: o.WriteStall},
 		ConnState:         e.standing.watch(o.HeaderWait, o.Idle),
 		// No WriteTimeout: streams last, and each of their writes has its own deadline.
 		ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
@@ -140,7 +140,7 @@ func (e *Entrance) put(next *Options) *shift {
 	before := e.options.Load()
 	after := *before
 	after.TrustedProxies, after.Connections, after.ConnectionsPerIP = next.TrustedProxies, next.Connections, next.ConnectionsPerIP
-	after.Header, after.HeaderWait, after.Idle = next.Header, next.HeaderWait, next.Idle
+	after.Header, after.HeaderWait, after.Idle, after.WriteStall = next.Header, next.HeaderWait, next.Idle, next.WriteStall
 	e.options.Store(&after)
 	if e.shift == nil || after.requestsAs(before) {
 		return nil

@@ -34,6 +34,7 @@ type Options struct {
 	Header     int           // bytes of a request's header; 0: 32 KiB
 	HeaderWait time.Duration // how long a request's header may take to arrive, and so the PROXY protocol's, and TLS; 0: 10 s
 	Idle       time.Duration // how long a connection may wait for its next request; 0: 2 minutes
+	WriteStall time.Duration // how long a connection of HTTP/2 may take nothing of what is written: a deadline of the handler ends a stream there, and not the write; 0: 30 s
 }
 
 // ACME is what to ask an ACME server for.
@@ -60,12 +61,13 @@ func (o Options) withDefaults() *Options {
 	o.Header = cmp.Or(o.Header, 32<<10)
 	o.HeaderWait = cmp.Or(o.HeaderWait, 10*time.Second)
 	o.Idle = cmp.Or(o.Idle, 2*time.Minute)
+	o.WriteStall = cmp.Or(o.WriteStall, 30*time.Second)
 	return &o
 }
 
 // requestsAs tells whether the limits of requests are those of other.
 func (o *Options) requestsAs(other *Options) bool {
-	return o.Header == other.Header && o.HeaderWait == other.HeaderWait && o.Idle == other.Idle
+	return o.Header == other.Header && o.HeaderWait == other.HeaderWait && o.Idle == other.Idle && o.WriteStall == other.WriteStall
 }
 
 // trust tells whether ip is that of a trusted proxy.

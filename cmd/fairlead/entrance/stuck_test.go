@@ -106,3 +106,27 @@ func TestWhoTakesNothingIsCutOff(t *testing.T) {
 		}
 	}
 }
+
+// TestAConnectionOfHTTP2ThatTakesNothingIsEnded has a handler that gives each
+// write a deadline, as the gateway does: in HTTP/2 that alone ends no write.
+func TestAConnectionOfHTTP2ThatTakesNothingIsEnded(t *testing.T) {
+	const stall = 300 * time.Millisecond
+	a := certtest.New(t)
+	cert, key := a.Files()
+	stuck := make(chan time.Duration, 1)
+	e := open(t, Options{Cert: cert, Key: key, WriteStall: stall}, func(w http.ResponseWriter, _ *http.Request) {
+		part, control := make([]byte, 16<<10), http.NewResponseController(w)
+		for {
+			began := time.Now()
+			_ = control.SetWriteDeadline(began.Add(stall / 3))
+			if _, err := w.Write(part); err != nil {
+				stuck <- time.Since(began)
+				return
+			}
+		}
+	})
+	askOverTLS(t, e.Addr().String(), a, true, "/")
+	if took := <-stuck; took < stall {
+		t.Errorf("cut off after %v, want %v", took, stall)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -226,4 +227,32 @@ func TestADrainCutsOffNobodyWhoGoesOn(t *testing.T) {
 			t.Errorf("%s: %v", transport, err)
 		}
 	}, streams...)
+}
+
+// deadlines keeps the deadline for reading.
+type deadlines struct {
+	http.ResponseWriter
+	read time.Time
+}
+
+func (d *deadlines) SetReadDeadline(at time.Time) error {
+	d.read = at
+	return nil
+}
+
+// What cuts bodies off when the window is over may come before the reader gives itself time.
+func TestABodyThatIsReadAfterTheWindowIsNotWaitedFor(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, Options{}, broker.Options{})
+		w.g.endWindow()
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader("x"))
+		d := new(deadlines)
+		control := http.NewResponseController(d)
+		defer w.g.within(r, control)()
+		synctest.Wait()
+		_ = control.SetReadDeadline(time.Now().Add(time.Hour))
+		if n, err := r.Body.Read(make([]byte, 1)); n != 1 || err != nil || d.read.After(time.Now()) {
+			t.Errorf("got %d bytes, %v, and time until %v", n, err, d.read)
+		}
+	})
 }

@@ -73,6 +73,7 @@ type link struct {
 	conn      net.Conn       // of websocket
 	read      func() (frame, error)
 	queue     []frame // of poll
+	passed    []frame // came before a reply that was wanted first
 	cursor    string  // moved by next, as PROTOCOL.md 2.1 says
 	welcome   frame
 	beats     int // one after another
@@ -347,6 +348,11 @@ func (l *link) sendFrame(f ws.Frame) {
 // next is the next frame, whatever it is. It moves the cursor.
 func (l *link) next() frame {
 	l.w.t.Helper()
+	if len(l.passed) > 0 {
+		f := l.passed[0]
+		l.passed = l.passed[1:]
+		return f
+	}
 	f, err := l.awaited()
 	if err != nil {
 		l.w.t.Fatalf("%s: %v", l.transport, err)
@@ -360,15 +366,21 @@ func (l *link) next() frame {
 	return f
 }
 
-// want is the next frame with that op: proofs and beats before it are passed over.
+// want is the next frame with that op: proofs and beats before it are passed
+// over, and so is what is subscribed to before a reply, but that comes next.
 func (l *link) want(op string) frame {
 	l.w.t.Helper()
+	var passed []frame
 	for {
 		f := l.next()
-		if f.Op == op {
+		switch {
+		case f.Op == op:
+			l.passed = append(passed, l.passed...)
 			return f
-		}
-		if f.Op != "proof" && f.Op != "beat" {
+		case f.Op == "proof" || f.Op == "beat":
+		case op == "reply" && (f.Op == "subscribed" || f.Op == "message" || f.Op == "gap"):
+			passed = append(passed, f)
+		default:
 			l.w.t.Fatalf("%s: got %s, want a frame with the op %s", l.transport, f.raw, op)
 		}
 	}

@@ -33,7 +33,7 @@ func TestAPatternOfManyChannelsCostsNoMore(t *testing.T) {
 		most     = 10 * time.Second
 		slack    = 12 << 20 // the tail, what is read at a time, and the subjects
 	)
-	w := newRealWorld(t, Options{}, broker.Options{TailBytes: 1 << 20})
+	w := newRealWorld(t, Options{}, broker.Options{TailBytes: 1 << 20, PublishTimeout: time.Minute})
 	healthy := w.attach(protocol.WebSocket, aHello)
 	defer healthy.hangUp()
 	healthy.want("proof")

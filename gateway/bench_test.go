@@ -49,7 +49,7 @@ func BenchmarkPublish(b *testing.B) {
 	for _, transport := range []string{"http", "websocket"} {
 		b.Run(transport, func(b *testing.B) {
 			const clients = 64
-			w := newRealWorld(b, Options{}, broker.Options{})
+			w := newRealWorld(b, Options{Limits: Limits{Publishes: -1, Commands: -1}}, broker.Options{})
 			send := make([]func() error, clients)
 			for i := range send {
 				if transport == "http" {

@@ -20,7 +20,7 @@ const begunAt moment = 1 << 62
 // now is this moment. It costs half of what time.Now does, and is on the way of every command.
 func now() moment { return begunAt + moment(time.Since(begun)) }
 
-// A rate is how many tokens a bucket gets in a second; below zero, it has always enough.
+// A rate is how many tokens a bucket gets in a second; if that is none above zero, it has always enough.
 //
 // A bucket is the moment at which it will be full (the generic cell rate
 // algorithm, ITU-T I.371): golang.org/x/time/rate, with a lock and floats of its
@@ -32,11 +32,8 @@ type rate int
 // than a bucket holds costs a whole one.
 func (r rate) after(full moment, n int, now moment) (then moment, wait time.Duration) {
 	const holds = BurstSeconds * time.Second
-	switch {
-	case r < 0:
+	if r <= 0 {
 		return full, 0
-	case r == 0:
-		return full, holds // never
 	}
 	then = max(full, now) + r.cost(n)
 	if over := time.Duration(then-now) - holds; over > 0 {
